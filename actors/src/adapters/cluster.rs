@@ -1,0 +1,241 @@
+//! One destination cluster: discovery, reads, server-side apply, deletes.
+//! Objects go in and out as JSON; knows nothing of Applications or of the bus.
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::discovery::{Discovery, Scope, verbs};
+use kube::{Client, ResourceExt};
+use serde_json::Value;
+use tako_engine::resource::{Manifest, ResourceKey};
+
+/// The field manager of every write, as Argo CD's: a cluster can be handed over with no field changing owner.
+pub(crate) const FIELD_MANAGER: &str = "argocd-controller";
+
+/// What can go wrong at the API server.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClusterError {
+    /// The kind is not served; its CRD may still be missing.
+    #[error("the cluster serves no {kind} in {api_version}; install its CustomResourceDefinition or correct apiVersion and kind")]
+    UnknownKind {
+        /// `group/version` as written in the manifest.
+        api_version: String,
+        /// The kind as written.
+        kind: String,
+    },
+    /// The API server answered with a refusal or could not be reached.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// An answer that is no Kubernetes object.
+    #[error("the API server's answer is no object: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl ClusterError {
+    /// The object changed since it was read (HTTP 409).
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 409)
+    }
+
+    /// The API server refused the object itself: asking again with the same object is no use.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::UnknownKind { .. } | Self::Json(_) => true,
+            Self::Api(kube::Error::Api(status)) => (400..500).contains(&status.code) && !matches!(status.code, 408 | 409 | 429),
+            Self::Api(_) => false,
+        }
+    }
+}
+
+/// One served kind.
+#[derive(Debug, Clone)]
+pub(crate) struct Served {
+    /// How to address it.
+    pub(crate) resource: ApiResource,
+    /// Objects of it live in namespaces.
+    pub(crate) namespaced: bool,
+    /// It can be listed and watched.
+    pub(crate) watchable: bool,
+    /// Its group's preferred version.
+    pub(crate) preferred: bool,
+}
+
+type Catalogue = HashMap<(String, String), Vec<Served>>;
+
+/// A handle on one cluster; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    client: Client,
+    served: Arc<RwLock<Arc<Catalogue>>>,
+}
+
+impl Cluster {
+    /// A handle whose catalogue of kinds is read at the first need.
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, served: Arc::default() }
+    }
+
+    /// The client, for watches.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    fn catalogue(&self) -> Arc<Catalogue> {
+        match self.served.read() {
+            Ok(served) => served.clone(),
+            Err(poisoned) => poisoned.into_inner().clone(),
+        }
+    }
+
+    /// Reads which kinds the cluster serves, in two calls.
+    pub(crate) async fn discover(&self) -> Result<Vec<Served>, ClusterError> {
+        let discovery = Discovery::new(self.client.clone()).run_aggregated().await?;
+        let mut catalogue = Catalogue::new();
+        for group in discovery.groups() {
+            let preferred = group.preferred_version_or_latest().to_owned();
+            let versions: Vec<String> = group.versions().map(str::to_owned).collect();
+            for version in versions {
+                for (resource, capabilities) in group.versioned_resources(&version) {
+                    let watchable = capabilities.supports_operation(verbs::LIST) && capabilities.supports_operation(verbs::WATCH);
+                    let served = Served {
+                        namespaced: capabilities.scope == Scope::Namespaced,
+                        watchable,
+                        preferred: version == preferred,
+                        resource,
+                    };
+                    let key = (served.resource.group.clone(), served.resource.kind.clone());
+                    catalogue.entry(key).or_default().push(served);
+                }
+            }
+        }
+        let all = catalogue.values().flatten().cloned().collect();
+        let fresh = Arc::new(catalogue);
+        match self.served.write() {
+            Ok(mut served) => *served = fresh,
+            Err(poisoned) => *poisoned.into_inner() = fresh,
+        }
+        Ok(all)
+    }
+
+    /// Whether objects of the kind live in namespaces; `None` when the kind is not served.
+    pub(crate) fn namespaced(&self, group: &str, kind: &str) -> Option<bool> {
+        self.catalogue().get(&(group.to_owned(), kind.to_owned())).and_then(|all| all.first()).map(|served| served.namespaced)
+    }
+
+    /// Reads the catalogue if it was never read.
+    pub(crate) async fn ready(&self) -> Result<(), ClusterError> {
+        if self.catalogue().is_empty() {
+            self.discover().await?;
+        }
+        Ok(())
+    }
+
+    /// The served kind of a manifest. An unknown kind is looked up once more in the cluster: its CRD may be new.
+    async fn served(&self, group: &str, version: Option<&str>, kind: &str) -> Result<Served, ClusterError> {
+        let find = |catalogue: &Catalogue| {
+            let all = catalogue.get(&(group.to_owned(), kind.to_owned()))?;
+            match version {
+                Some(version) => all.iter().find(|served| served.resource.version == version).cloned(),
+                None => all.iter().find(|served| served.preferred).or_else(|| all.first()).cloned(),
+            }
+        };
+        if let Some(served) = find(&self.catalogue()) {
+            return Ok(served);
+        }
+        self.discover().await?;
+        find(&self.catalogue()).ok_or_else(|| {
+            let version = version.unwrap_or("any version");
+            let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+            ClusterError::UnknownKind { api_version, kind: kind.to_owned() }
+        })
+    }
+
+    fn api(&self, served: &Served, namespace: Option<&str>) -> Api<DynamicObject> {
+        match namespace {
+            Some(namespace) if served.namespaced && !namespace.is_empty() => {
+                Api::namespaced_with(self.client.clone(), namespace, &served.resource)
+            }
+            _ => Api::all_with(self.client.clone(), &served.resource),
+        }
+    }
+
+    /// The live object of a manifest (same group, version and kind), `None` when there is none.
+    pub(crate) async fn get(&self, manifest: &Manifest) -> Result<Option<Value>, ClusterError> {
+        let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
+        let found = self.api(&served, manifest.namespace()).get_opt(manifest.name()).await?;
+        found.map(|object| serde_json::to_value(object)).transpose().map_err(ClusterError::from)
+    }
+
+    /// The live object of a key in the group's preferred version.
+    pub(crate) async fn get_key(&self, key: &ResourceKey) -> Result<Option<Value>, ClusterError> {
+        let served = self.served(&key.group, None, &key.kind).await?;
+        let found = self.api(&served, Some(&key.namespace)).get_opt(&key.name).await?;
+        found.map(|object| serde_json::to_value(object)).transpose().map_err(ClusterError::from)
+    }
+
+    /// Server-side apply with force; `dry_run` answers what would be, and changes nothing.
+    pub(crate) async fn apply(&self, manifest: &Manifest, dry_run: bool) -> Result<Value, ClusterError> {
+        let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
+        let params = PatchParams { dry_run, force: true, field_manager: Some(FIELD_MANAGER.to_owned()), field_validation: None };
+        let answer = self.api(&served, manifest.namespace()).patch(manifest.name(), &params, &Patch::Apply(&manifest.0)).await?;
+        Ok(serde_json::to_value(answer)?)
+    }
+
+    /// Deletes exactly the object that was looked at: uid is a precondition. Gone already counts as done.
+    pub(crate) async fn delete(&self, key: &ResourceKey, uid: &str, dry_run: bool) -> Result<(), ClusterError> {
+        let served = self.served(&key.group, None, &key.kind).await?;
+        let params = DeleteParams {
+            dry_run,
+            propagation_policy: Some(PropagationPolicy::Foreground),
+            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match self.api(&served, Some(&key.namespace)).delete(&key.name, &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The Applications of the control plane, as JSON objects.
+#[derive(Clone)]
+pub(crate) struct Applications {
+    client: Client,
+}
+
+impl Applications {
+    /// A handle on the control cluster.
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// The kind as the API server knows it.
+    pub(crate) fn resource() -> ApiResource {
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Application"), "applications")
+    }
+
+    /// The API of one namespace.
+    pub(crate) fn api(&self, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &Self::resource())
+    }
+
+    /// Reads one Application from the API server, the truth; `None` when it is gone.
+    pub(crate) async fn get(&self, key: &tako_engine::app::AppKey) -> Result<Option<tako_engine::app::Application>, ClusterError> {
+        let found = self.api(&key.namespace).get_opt(&key.name).await?;
+        found.map(application).transpose()
+    }
+
+    /// Merge-patches one Application. With `resourceVersion` in the patch it is a compare-and-swap.
+    pub(crate) async fn patch(&self, key: &tako_engine::app::AppKey, patch: &Value) -> Result<tako_engine::app::Application, ClusterError> {
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        application(self.api(&key.namespace).patch(&key.name, &params, &Patch::Merge(patch)).await?)
+    }
+}
+
+/// The typed view of a watched or fetched Application.
+pub(crate) fn application(mut object: DynamicObject) -> Result<tako_engine::app::Application, ClusterError> {
+    object.managed_fields_mut().clear();
+    Ok(serde_json::from_value(serde_json::to_value(object)?)?)
+}

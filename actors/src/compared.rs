@@ -1,0 +1,63 @@
+//! What is known of pairs (target manifest, live object): the verdict of a server-side comparison holds as long
+//! as both stay the same, so it is asked for once. Filled by differ and syncer; bounded.
+use moka::sync::Cache;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tako_engine::app::SyncCode;
+use tako_engine::resource::Manifest;
+
+/// Pairs remembered; about 100 bytes each.
+const ENTRIES_MAX: u64 = 200_000;
+
+type Pair = ([u8; 32], String, String);
+
+/// The memory; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Compared {
+    verdicts: Cache<Pair, SyncCode>,
+}
+
+impl Default for Compared {
+    fn default() -> Self {
+        Self { verdicts: Cache::new(ENTRIES_MAX) }
+    }
+}
+
+fn pair(target: &Manifest, live: &Value) -> Option<Pair> {
+    let uid = live["metadata"]["uid"].as_str()?.to_owned();
+    let version = live["metadata"]["resourceVersion"].as_str()?.to_owned();
+    let body = serde_json::to_vec(&target.0).ok()?;
+    Some((Sha256::digest(body).into(), uid, version))
+}
+
+impl Compared {
+    /// The verdict, if this very pair was compared before.
+    pub(crate) fn known(&self, target: &Manifest, live: &Value) -> Option<SyncCode> {
+        self.verdicts.get(&pair(target, live)?)
+    }
+
+    /// Remembers a verdict.
+    pub(crate) fn remember(&self, target: &Manifest, live: &Value, status: SyncCode) {
+        if let Some(pair) = pair(target, live) {
+            self.verdicts.insert(pair, status);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_verdict_holds_for_one_pair_only() {
+        let compared = Compared::default();
+        let target = Manifest(json!({"kind": "ConfigMap", "data": {"a": "1"}}));
+        let live = |version: &str| json!({"metadata": {"uid": "u", "resourceVersion": version}});
+        compared.remember(&target, &live("1"), SyncCode::Synced);
+        assert_eq!(compared.known(&target, &live("1")), Some(SyncCode::Synced));
+        assert_eq!(compared.known(&target, &live("2")), None);
+        assert_eq!(compared.known(&Manifest(json!({"kind": "ConfigMap", "data": {"a": "2"}})), &live("1")), None);
+    }
+}

@@ -1,0 +1,344 @@
+//! Compares target and live state of one Application, judges health, writes Application.status, and
+//! decides automated sync. The deciding is in `tako_engine`; here truth is read and the verdict recorded.
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use serde_json::{Value, json};
+use tako_bus::{Bucket, Bus, BusError, Cause, Event, TargetRecord, Work, WorkItem, WorkKind, WorkNote};
+use tako_engine::app::{AppKey, Application, Condition, HealthCode, SyncCode};
+use tako_engine::automation::{self, Decision};
+use tako_engine::resource::{Manifest, ResourceKey};
+use tako_engine::tree::ResourceTree;
+use tako_engine::{diff, health, tracking};
+
+use crate::adapters::cluster::{Applications, Cluster, ClusterError};
+use crate::compared::Compared;
+use crate::runtime::stage::{Outcome, Stage};
+use crate::{now, targets};
+
+/// Objects compared at once for one Application.
+const PARALLEL: usize = 8;
+
+/// The stage.
+pub(crate) struct Differ {
+    bus: Bus,
+    cluster: Cluster,
+    applications: Applications,
+    compared: Compared,
+    control_namespace: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum DifferError {
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
+
+/// One object's verdict.
+#[derive(Debug, Clone)]
+pub(crate) struct ObjectVerdict {
+    pub(crate) key: ResourceKey,
+    pub(crate) version: String,
+    pub(crate) status: SyncCode,
+    pub(crate) health: Option<health::Health>,
+    pub(crate) live: bool,
+    pub(crate) requires_pruning: bool,
+}
+
+/// The whole verdict on an Application.
+pub(crate) struct Verdict {
+    pub(crate) revision: String,
+    pub(crate) source_type: String,
+    pub(crate) objects: Vec<ObjectVerdict>,
+    pub(crate) conditions: Vec<(String, String)>,
+    /// The target state could not be worked out or the live state not read: the status is Unknown.
+    pub(crate) unknown: bool,
+    pub(crate) images: Vec<String>,
+}
+
+impl Differ {
+    /// The stage.
+    pub(crate) fn new(bus: Bus, cluster: Cluster, applications: Applications, compared: Compared, control_namespace: String) -> Arc<Self> {
+        Arc::new(Self { bus, cluster, applications, compared, control_namespace })
+    }
+
+    async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<(), DifferError> {
+        let Some(record) = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&key.token()).await? else { return Ok(()) };
+        let Some(app) = self.applications.get(key).await? else { return Ok(()) };
+        if app.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let verdict = self.judge(&app, record).await?;
+        self.record(app, verdict, item).await
+    }
+
+    async fn judge(&self, app: &Application, record: TargetRecord) -> Result<Verdict, DifferError> {
+        let mut verdict = Verdict {
+            revision: record.revision.clone(),
+            source_type: record.source_type.clone(),
+            objects: Vec::new(),
+            conditions: Vec::new(),
+            unknown: false,
+            images: Vec::new(),
+        };
+        if let Some(error) = &record.error {
+            verdict.conditions.push(("ComparisonError".to_owned(), error.clone()));
+            verdict.unknown = true;
+        }
+        if let Some(problem) = self.destination_problem(app) {
+            verdict.conditions.push(("InvalidSpecError".to_owned(), problem));
+            verdict.unknown = true;
+            return Ok(verdict);
+        }
+        self.cluster.ready().await?;
+        let raw = match targets::load(&self.bus, &record).await? {
+            Some(raw) => raw,
+            None => {
+                if record.error.is_none() {
+                    // The bus lost the body: render anew.
+                    let note = WorkNote { hard: true, reason: "the rendered manifests are gone from the bus".to_owned() };
+                    self.bus.wake(&Work::Render { app: app.key() }, note, &Cause::root("sa:differ")).await?;
+                }
+                verdict.unknown = true;
+                return Ok(verdict);
+            }
+        };
+        let (manifests, repeated) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
+        for key in repeated {
+            verdict.conditions.push(("RepeatedResourceWarning".to_owned(), format!("Resource {key} appeared 2 times among application resources.")));
+        }
+        let mut objects: Vec<_> = stream::iter(manifests.iter()).map(|manifest| self.compare(manifest)).buffer_unordered(PARALLEL).collect().await;
+        let extras = self.extras(app, &manifests).await?;
+        for outcome in objects.drain(..) {
+            match outcome {
+                Ok((object, images)) => {
+                    verdict.objects.push(object);
+                    verdict.images.extend(images);
+                }
+                Err((key, error)) if error.is_refusal() => {
+                    verdict.conditions.push(("ComparisonError".to_owned(), format!("{key}: {error}")));
+                    verdict.unknown = true;
+                }
+                Err((_, error)) => return Err(error.into()),
+            }
+        }
+        verdict.objects.extend(extras);
+        verdict.objects.sort_by(|a, b| a.key.cmp(&b.key));
+        verdict.images.sort();
+        verdict.images.dedup();
+        Ok(verdict)
+    }
+
+    fn destination_problem(&self, app: &Application) -> Option<String> {
+        let destination = &app.spec.destination;
+        let in_cluster = destination.server.as_deref() == Some("https://kubernetes.default.svc") || destination.name.as_deref() == Some("in-cluster");
+        if in_cluster {
+            return None;
+        }
+        Some(format!(
+            "spec.destination: no cluster {} is known here; use server https://kubernetes.default.svc or name in-cluster",
+            destination.server.as_deref().or(destination.name.as_deref()).unwrap_or("(none given)")
+        ))
+    }
+
+    async fn compare(&self, manifest: &Manifest) -> Result<(ObjectVerdict, Vec<String>), (ResourceKey, ClusterError)> {
+        let key = manifest.key();
+        self.compare_inner(manifest).await.map_err(|error| (key, error))
+    }
+
+    async fn compare_inner(&self, manifest: &Manifest) -> Result<(ObjectVerdict, Vec<String>), ClusterError> {
+        let live = match self.cluster.get(manifest).await {
+            // A kind whose CRD is not there has no live objects.
+            Err(ClusterError::UnknownKind { .. }) => None,
+            other => other?,
+        };
+        let status = match &live {
+            None => SyncCode::OutOfSync,
+            Some(live) => match self.compared.known(manifest, live) {
+                Some(status) => status,
+                None => {
+                    let predicted = self.cluster.apply(manifest, true).await?;
+                    let status = diff::compare(Some(&manifest.0), Some(live), Some(&predicted)).status;
+                    self.compared.remember(manifest, live, status);
+                    status
+                }
+            },
+        };
+        let images = live.as_ref().map(tako_engine::tree::images_of).unwrap_or_default();
+        let verdict = ObjectVerdict {
+            key: manifest.key(),
+            version: manifest.version().to_owned(),
+            status,
+            health: match &live {
+                Some(live) => health::health_of(live),
+                None => Some(health::Health { status: HealthCode::Missing, message: String::new() }),
+            },
+            live: live.is_some(),
+            requires_pruning: false,
+        };
+        Ok((verdict, images))
+    }
+
+    /// Live objects that carry our mark and are in git no more. Each is read again before it counts.
+    async fn extras(&self, app: &Application, manifests: &[Manifest]) -> Result<Vec<ObjectVerdict>, DifferError> {
+        let mut extras = Vec::new();
+        for (key, live) in tracked_extras(&self.bus, &self.cluster, app, manifests, &self.control_namespace).await? {
+            let manifest = Manifest(live);
+            extras.push(ObjectVerdict {
+                key,
+                version: manifest.version().to_owned(),
+                status: SyncCode::OutOfSync,
+                health: health::health_of(&manifest.0),
+                live: true,
+                requires_pruning: true,
+            });
+        }
+        Ok(extras)
+    }
+
+    async fn record(&self, app: Application, verdict: Verdict, item: &WorkItem) -> Result<(), DifferError> {
+        let at = now();
+        let next = status::next_status(&app, &verdict, &at, &self.control_namespace);
+        let decision = automation::decide(&app, next.sync, &verdict.revision, &next.decide_conditions, next.would_prune_all);
+        let mut patch = status::patch(&app, &next, &at);
+        let mut wanted = None;
+        let mut conditions = next.conditions.clone();
+        match decision {
+            Decision::Sync { prune, self_heal } => {
+                let operation = status::automated_operation(&app, &verdict, prune, self_heal);
+                patch["operation"] = operation.clone();
+                patch["metadata"]["resourceVersion"] = json!(app.metadata.resource_version);
+                wanted = Some(operation);
+            }
+            Decision::Wait { reason } => {
+                tracing::debug!(app = %app.key(), reason, "no automated sync");
+                if let Some(condition) = status::sync_error(&app, &verdict, &reason, &at) {
+                    conditions.push(condition);
+                    status::put_conditions(&app, &mut patch, &conditions);
+                }
+            }
+        }
+        if status::is_empty(&patch) {
+            return Ok(());
+        }
+        match self.applications.patch(&app.key(), &patch).await {
+            Ok(_) => {}
+            // Somebody wrote between our look and our word: look again.
+            Err(error) if error.is_conflict() => {
+                let note = WorkNote { hard: false, reason: "the Application changed meanwhile".to_owned() };
+                return Ok(self.bus.wake(&Work::Compare { app: app.key() }, note, &item.cause).await?);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if wanted.is_some() {
+            let note = WorkNote { hard: false, reason: item.note.reason.clone() };
+            self.bus.wake(&Work::Sync { app: app.key() }, note, &item.cause).await?;
+        }
+        let out_of_sync = verdict.objects.iter().filter(|object| object.status == SyncCode::OutOfSync).count();
+        let event = Event::AppCompared {
+            app: app.key(),
+            project: app.spec.project.clone(),
+            sync: format!("{:?}", next.sync),
+            health: format!("{:?}", next.health),
+            revision: verdict.revision.clone(),
+            out_of_sync: u32::try_from(out_of_sync).unwrap_or(u32::MAX),
+        };
+        let (bus, cause) = (self.bus.clone(), item.cause.clone());
+        tokio::spawn(async move {
+            if let Err(error) = bus.emit(event, &cause).await {
+                tracing::warn!(%error, "event not recorded");
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The live objects that carry the Application's mark but are not among `manifests`, read afresh from the cluster.
+///
+/// The observer's tree only proposes; an object counts when the API server shows it with our mark and without an
+/// owner. So absence of data is never a deletion, and nothing of somebody else is taken.
+pub(crate) async fn tracked_extras(bus: &Bus, cluster: &Cluster, app: &Application, manifests: &[Manifest], control_namespace: &str) -> Result<Vec<(ResourceKey, Value)>, ExtrasError> {
+    let Some(tree) = bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await? else { return Ok(Vec::new()) };
+    let instance = targets::instance_name(&app.key(), control_namespace);
+    let wanted: std::collections::HashSet<ResourceKey> = manifests.iter().map(Manifest::key).collect();
+    let mut extras = Vec::new();
+    for node in tree.nodes.iter().filter(|node| node.parent_refs.is_empty()) {
+        let key = ResourceKey { group: node.group.clone(), kind: node.kind.clone(), namespace: node.namespace.clone(), name: node.name.clone() };
+        if wanted.contains(&key) {
+            continue;
+        }
+        let live = match cluster.get_key(&key).await {
+            Ok(live) => live,
+            Err(ClusterError::UnknownKind { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(live) = live else { continue };
+        let ours = tracking::owner_of(&live).is_some_and(|id| id.instance == instance);
+        let owned = live["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty());
+        if ours && !owned && live["metadata"]["deletionTimestamp"].is_null() {
+            extras.push((key, live));
+        }
+    }
+    Ok(extras)
+}
+
+/// Why extras could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExtrasError {
+    /// The tree.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The objects.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
+
+impl From<ExtrasError> for DifferError {
+    fn from(error: ExtrasError) -> Self {
+        match error {
+            ExtrasError::Bus(error) => Self::Bus(error),
+            ExtrasError::Cluster(error) => Self::Cluster(error),
+        }
+    }
+}
+
+/// A condition as the status carries it, with its time kept while the text is the same.
+pub(crate) fn condition(old: &[Condition], kind: &str, message: &str, at: &str) -> Condition {
+    old.iter().find(|known| known.r#type == kind && known.message == message).cloned().unwrap_or_else(|| Condition {
+        r#type: kind.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: Some(at.to_owned()),
+        ..Condition::default()
+    })
+}
+
+impl Stage for Differ {
+    type Key = AppKey;
+    const NAME: &'static str = "differ";
+    const KIND: WorkKind = WorkKind::Compare;
+    const SLOTS: usize = 8;
+
+    fn key(item: &WorkItem) -> Option<AppKey> {
+        match &item.work {
+            Work::Compare { app } => Some(app.clone()),
+            _ => None,
+        }
+    }
+
+    async fn run(&self, item: WorkItem) -> Outcome {
+        let Work::Compare { app } = &item.work else { return Outcome::Done };
+        match self.work(&app.clone(), &item).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => {
+                tracing::warn!(%app, %error, "comparison not finished; it is tried again");
+                Outcome::Again(Duration::from_secs(2))
+            }
+        }
+    }
+}

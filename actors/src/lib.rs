@@ -1,0 +1,36 @@
+//! The stages of the control plane, in pipeline order. They meet on the bus only.
+//!
+//! | actor | wakes on | does | says |
+//! |---|---|---|---|
+//! | [`registry`] | watches of the control namespace, user commands | keeps Applications and settings on the bus | buckets `apps`, `settings` |
+//! | [`watcher`] | webhook, timer, a changed Application | fetches a repository once, sees what moved | bucket `refs`, `revision.moved` |
+//! | [`renderer`] | a moved revision, a changed source | works out the target state | bucket `targets`, `manifests.rendered` |
+//! | [`observer`] | watches of the destination cluster | keeps resource trees | bucket `trees` |
+//! | [`differ`] | a target or live change | compares, judges health, writes status, decides | `app.compared` |
+//! | [`syncer`] | an operation | applies, prunes, records | `sync.started`, `sync.finished`, audit |
+//! | [`authz`] | requests of the web | sign-in, sessions, webhook signatures | answers |
+mod adapters;
+mod authz;
+mod compared;
+mod differ;
+mod observer;
+mod pipeline;
+mod registry;
+mod renderer;
+mod runtime;
+mod settings;
+mod syncer;
+mod targets;
+mod watcher;
+
+pub use pipeline::{PipelineConfig, Role, StartError, start};
+
+/// The time as Kubernetes writes it (RFC 3339, whole seconds, UTC).
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Seconds since 1970.
+fn unix_now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}

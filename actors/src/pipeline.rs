@@ -1,0 +1,130 @@
+//! Starts the actors of this process's roles, top to bottom.
+use std::path::PathBuf;
+
+use kube::Client;
+use tako_bus::{Bus, BusError};
+use tokio::runtime::Handle;
+
+use crate::adapters::cluster::{Applications, Cluster, ClusterError};
+use crate::adapters::git::{GitCache, GitError};
+use crate::authz::Authz;
+use crate::compared::Compared;
+use crate::differ::Differ;
+use crate::observer::Observer;
+use crate::registry::Registry;
+use crate::renderer::Renderer;
+use crate::runtime::stage;
+use crate::settings::Settings;
+use crate::syncer::Syncer;
+use crate::watcher::Watcher;
+
+/// What a process does. One process may do all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Applications and settings onto the bus.
+    Registry,
+    /// Repositories.
+    Watcher,
+    /// Target states.
+    Renderer,
+    /// Live states and trees.
+    Observer,
+    /// Comparison and automation.
+    Differ,
+    /// Operations.
+    Syncer,
+    /// Sign-in and signatures.
+    Authz,
+}
+
+impl Role {
+    /// All of them, in pipeline order.
+    pub const ALL: [Self; 7] = [Self::Registry, Self::Watcher, Self::Renderer, Self::Observer, Self::Differ, Self::Syncer, Self::Authz];
+}
+
+impl std::str::FromStr for Role {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|role| format!("{role:?}").eq_ignore_ascii_case(text));
+        known.ok_or_else(|| format!("{text}: no such role; choose from registry, watcher, renderer, observer, differ, syncer, authz, web"))
+    }
+}
+
+/// What the actors need to know.
+#[derive(Debug, Clone)]
+pub struct PipelineConfig {
+    /// What this process does.
+    pub roles: Vec<Role>,
+    /// The namespace of Applications and settings.
+    pub namespace: String,
+    /// Where git caches live.
+    pub data_dir: PathBuf,
+}
+
+/// Why the actors could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The control cluster.
+    #[error("the control cluster refused: {0}; check the kubeconfig and the rights of its user")]
+    Kube(#[from] kube::Error),
+    /// The git cache.
+    #[error("{0}")]
+    Cache(String),
+    /// The system gave no random numbers.
+    #[error("the system gives no random numbers; check /dev/urandom")]
+    Random,
+    /// The destination cluster.
+    #[error("{0}")]
+    Cluster(String),
+}
+
+impl From<GitError> for StartError {
+    fn from(error: GitError) -> Self {
+        Self::Cache(error.to_string())
+    }
+}
+
+impl From<ClusterError> for StartError {
+    fn from(error: ClusterError) -> Self {
+        Self::Cluster(error.to_string())
+    }
+}
+
+/// Starts every actor of the roles. `pool` is the shared I/O runtime, on which this must be called;
+/// `arbiter` runs the actors' mailboxes.
+pub async fn start(config: &PipelineConfig, bus: &Bus, client: Client, pool: &Handle, arbiter: &actix_rt::ArbiterHandle) -> Result<(), StartError> {
+    let has = |role| config.roles.contains(&role);
+    let namespace = config.namespace.clone();
+    let cluster = Cluster::new(client.clone());
+    let applications = Applications::new(client.clone());
+    let compared = Compared::default();
+    let git = GitCache::open(&config.data_dir.join("repos"))?;
+    if has(Role::Authz) {
+        Authz::start(bus, client.clone(), namespace.clone()).await?;
+    }
+    if has(Role::Syncer) {
+        let syncer = Syncer::new(bus.clone(), cluster.clone(), applications.clone(), git.clone(), compared.clone(), namespace.clone());
+        stage::start(syncer, bus.clone(), pool.clone(), arbiter);
+    }
+    if has(Role::Differ) {
+        let differ = Differ::new(bus.clone(), cluster.clone(), applications, compared, namespace.clone());
+        stage::start(differ, bus.clone(), pool.clone(), arbiter);
+    }
+    if has(Role::Observer) {
+        Observer::start(bus.clone(), cluster, namespace.clone());
+    }
+    if has(Role::Renderer) {
+        stage::start(Renderer::new(bus.clone(), git.clone()), bus.clone(), pool.clone(), arbiter);
+    }
+    if has(Role::Watcher) {
+        let settings = Settings::start(bus.clone());
+        stage::start(Watcher::start(bus.clone(), git, settings), bus.clone(), pool.clone(), arbiter);
+    }
+    if has(Role::Registry) {
+        Registry::start(bus.clone(), client, namespace);
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! The settings that stages act upon, kept fresh from the bus (the registry reads them from `argocd-cm`).
+//! Parsing is pure; knows nothing of Kubernetes.
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tako_bus::{Bucket, Bus, Change};
+
+use crate::runtime::follow::follow;
+
+/// `timeout.reconciliation` when unset (Argo CD 3.x: 120 s, and up to 60 s of jitter).
+const RECONCILIATION: Duration = Duration::from_secs(120);
+const JITTER: Duration = Duration::from_secs(60);
+
+/// The ConfigMap's data as the registry publishes it under the key `argocd-cm`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SettingsRecord {
+    /// `argocd-cm` data.
+    pub(crate) data: BTreeMap<String, String>,
+}
+
+/// The key of the record in its bucket.
+pub(crate) const KEY: &str = "argocd-cm";
+
+/// A live view; cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
+    current: Arc<RwLock<SettingsRecord>>,
+}
+
+impl Settings {
+    /// Follows the bus from now on.
+    pub(crate) fn start(bus: Bus) -> Self {
+        let settings = Self::default();
+        let current = settings.current.clone();
+        tokio::spawn(async move {
+            follow::<SettingsRecord, _>(bus, Bucket::Settings, |change| {
+                if let Change::Put { value, .. } = change {
+                    *current.write().unwrap_or_else(PoisonError::into_inner) = value;
+                }
+            })
+            .await;
+        });
+        settings
+    }
+
+    fn get(&self, key: &str) -> Option<String> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).data.get(key).cloned()
+    }
+
+    /// `timeout.reconciliation`; `None` when set to 0, which turns polling off.
+    pub(crate) fn reconciliation(&self) -> Option<Duration> {
+        let period = self.get("timeout.reconciliation").and_then(|text| duration(&text)).unwrap_or(RECONCILIATION);
+        (!period.is_zero()).then_some(period)
+    }
+
+    /// A period with a random share of `timeout.reconciliation.jitter` added.
+    pub(crate) fn jittered(&self, period: Duration) -> Duration {
+        let jitter = self.get("timeout.reconciliation.jitter").and_then(|text| duration(&text)).unwrap_or(JITTER).min(period);
+        let random = f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
+        period + jitter.mul_f64(random)
+    }
+}
+
+/// A duration as Go writes it (`1h30m`, `180s`); a bare number is seconds.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let (mut total, mut rest) = (Duration::ZERO, text);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        let unit = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| at + digits);
+        total += match &rest[digits..unit] {
+            "ms" => Duration::from_millis(number),
+            "s" => Duration::from_secs(number),
+            "m" => Duration::from_secs(number.checked_mul(60)?),
+            "h" => Duration::from_secs(number.checked_mul(3600)?),
+            _ => return None,
+        };
+        rest = &rest[unit..];
+    }
+    Some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_go_writes_them() {
+        for (text, want) in [("180s", Some(180_000)), ("1h30m", Some(5_400_000)), ("500ms", Some(500)), ("0", Some(0)), ("120", Some(120_000)), ("x", None), ("5x", None)] {
+            assert_eq!(duration(text), want.map(Duration::from_millis), "{text}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Wakes on a webhook, a timer or a changed Application; fetches a repository once for all of them,
+//! and says which revision moved and who must be rendered. Knows nothing of clusters.
+mod state;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tako_bus::{Bucket, Bus, Cause, Change, Event, RefRecord, Work, WorkItem, WorkKind, WorkNote};
+use tako_engine::app::{AppKey, Application};
+
+use crate::adapters::git::{GitCache, GitError};
+use crate::runtime::follow::follow;
+use crate::runtime::stage::{Outcome, Stage};
+use crate::settings::Settings;
+
+/// A repository that cannot be reached is tried again after this long, besides webhooks and timers.
+const RETRY: Duration = Duration::from_secs(20);
+
+/// The stage.
+pub(crate) struct Watcher {
+    bus: Bus,
+    git: GitCache,
+    state: Arc<Mutex<state::State>>,
+}
+
+impl Watcher {
+    /// The stage, with the loops that keep its index and its timer.
+    pub(crate) fn start(bus: Bus, git: GitCache, settings: Settings) -> Arc<Self> {
+        let watcher = Arc::new(Self { bus: bus.clone(), git, state: Arc::default() });
+        tokio::spawn(watcher.clone().follow_applications());
+        tokio::spawn(watcher.clone().poll_on_time(settings));
+        watcher
+    }
+
+    fn state(&self) -> MutexGuard<'_, state::State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn follow_applications(self: Arc<Self>) {
+        let (tell, mut wanted) = tokio::sync::mpsc::unbounded_channel::<(String, String)>();
+        let poller = self.clone();
+        tokio::spawn(async move {
+            while let Some((repo, reason)) = wanted.recv().await {
+                poller.wake_poll(&repo, &reason).await;
+            }
+        });
+        follow::<Application, _>(self.bus.clone(), Bucket::Apps, move |change| {
+            let mut state = self.state();
+            match change {
+                Change::Put { value, .. } => {
+                    let key = value.key();
+                    if let Some(repo) = state.app_changed(&key, &value) {
+                        let _ = tell.send((repo, format!("application {key} changed")));
+                    }
+                }
+                Change::Delete { key, .. } => {
+                    if let Some(key) = AppKey::from_token(&key) {
+                        state.app_gone(&key);
+                    }
+                }
+                Change::Reset => state.clear(),
+                Change::Snapshot => {}
+            }
+        })
+        .await;
+    }
+
+    async fn wake_poll(&self, repo: &str, reason: &str) {
+        let note = WorkNote { hard: false, reason: reason.to_owned() };
+        if let Err(error) = self.bus.wake(&Work::Poll { repo: repo.to_owned() }, note, &Cause::root("sa:watcher")).await {
+            tracing::warn!(%error, "poll not queued; the timer asks again");
+        }
+    }
+
+    /// Every repository every `timeout.reconciliation`, each at its own moment (jitter, so that they never march in step).
+    async fn poll_on_time(self: Arc<Self>, settings: Settings) {
+        let mut due: HashMap<String, Instant> = HashMap::new();
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tick.tick().await;
+            let Some(period) = settings.reconciliation() else { continue };
+            let repos = self.state().repos();
+            due.retain(|repo, _| repos.contains(repo));
+            for repo in repos {
+                let now = Instant::now();
+                let next = due.entry(repo.clone()).or_insert_with(|| now + settings.jittered(period));
+                if *next <= now {
+                    *next = now + settings.jittered(period);
+                    self.wake_poll(&repo, "timeout.reconciliation").await;
+                }
+            }
+        }
+    }
+
+    async fn poll(&self, repo: &str, item: &WorkItem) -> Outcome {
+        let Some((followed, waiting)) = self.state().begin(repo) else { return Outcome::Done };
+        let (git, url) = (self.git.clone(), repo.to_owned());
+        let froms: Vec<(String, Option<String>)> = followed.into_iter().map(|one| (one.revision, one.from)).collect();
+        let fetched = tokio::task::spawn_blocking(move || look(&git, &url, &froms)).await;
+        let result = match fetched {
+            Ok(result) => result,
+            Err(_) => return Outcome::Again(RETRY),
+        };
+        match result {
+            Ok(looks) => self.tell(repo, looks, waiting, item).await,
+            Err(error) => {
+                tracing::warn!(repo = %crate::adapters::git::redact(repo), %error, "repository not readable");
+                let told = self.state().failed(repo, waiting);
+                let record = RefRecord { repo: repo.to_owned(), refs: BTreeMap::new(), error: Some(error.to_string()) };
+                if self.put(repo, &record).await {
+                    self.wake_renders(told, item).await;
+                }
+                Outcome::Again(RETRY)
+            }
+        }
+    }
+
+    async fn tell(&self, repo: &str, looks: Vec<Look>, waiting: HashSet<AppKey>, item: &WorkItem) -> Outcome {
+        let refs = looks.iter().filter_map(|look| Some((look.revision.clone(), look.to.clone()?))).collect();
+        let record = RefRecord { repo: repo.to_owned(), refs, error: None };
+        // The record first: whoever is woken reads it.
+        if !self.put(repo, &record).await {
+            self.state().failed(repo, waiting);
+            return Outcome::Again(Duration::from_secs(1));
+        }
+        let mut render: HashSet<AppKey> = waiting;
+        render.extend(self.state().recovered(repo));
+        for look in looks {
+            let Some(to) = look.to.filter(|to| look.from.as_ref() != Some(to)) else { continue };
+            let touched = self.state().moved(repo, &look.revision, &to, &look.changed);
+            let event = Event::RevisionMoved {
+                repo: crate::adapters::git::redact(repo),
+                reference: look.revision,
+                from: look.from,
+                to,
+                changed_paths: u32::try_from(look.changed.len()).unwrap_or(u32::MAX),
+                apps: u32::try_from(touched.len()).unwrap_or(u32::MAX),
+            };
+            let (bus, cause) = (self.bus.clone(), item.cause.clone());
+            tokio::spawn(async move {
+                if let Err(error) = bus.emit(event, &cause).await {
+                    tracing::warn!(%error, "event not recorded");
+                }
+            });
+            render.extend(touched);
+        }
+        self.wake_renders(render, item).await;
+        Outcome::Done
+    }
+
+    async fn put(&self, repo: &str, record: &RefRecord) -> bool {
+        let put = self.bus.kv(Bucket::Refs).put(&tako_bus::repo_key(repo), record).await;
+        put.map_err(|error| tracing::warn!(%error, "refs not recorded")).is_ok()
+    }
+
+    async fn wake_renders(&self, apps: HashSet<AppKey>, item: &WorkItem) {
+        for app in apps {
+            let note = WorkNote { hard: item.note.hard, reason: item.note.reason.clone() };
+            if let Err(error) = self.bus.wake(&Work::Render { app: app.clone() }, note, &item.cause).await {
+                tracing::warn!(%app, %error, "render not queued; the next poll asks again");
+            }
+        }
+    }
+}
+
+/// What a fetch showed of one followed revision.
+struct Look {
+    revision: String,
+    from: Option<String>,
+    to: Option<String>,
+    changed: Vec<String>,
+}
+
+fn look(git: &GitCache, url: &str, followed: &[(String, Option<String>)]) -> Result<Vec<Look>, GitError> {
+    let repository = git.repository(url)?;
+    let refs = repository.fetch()?;
+    followed
+        .iter()
+        .map(|(revision, from)| {
+            let to = refs.resolve(revision).filter(|commit| repository.has(commit));
+            let changed = match (&to, from) {
+                (Some(to), Some(from)) if to != from => repository.changed_paths(from, to)?,
+                _ => Vec::new(),
+            };
+            Ok(Look { revision: revision.clone(), from: from.clone(), to, changed })
+        })
+        .collect()
+}
+
+impl Stage for Watcher {
+    type Key = String;
+    const NAME: &'static str = "watcher";
+    const KIND: WorkKind = WorkKind::Poll;
+    const SLOTS: usize = 4;
+
+    fn key(item: &WorkItem) -> Option<String> {
+        match &item.work {
+            Work::Poll { repo } => Some(repo.clone()),
+            _ => None,
+        }
+    }
+
+    async fn run(&self, item: WorkItem) -> Outcome {
+        match &item.work {
+            Work::Poll { repo } => self.poll(&repo.clone(), &item).await,
+            _ => Outcome::Done,
+        }
+    }
+}

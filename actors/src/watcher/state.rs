@@ -1,0 +1,227 @@
+//! Which Applications follow which revision of which repository, and whom a commit touches.
+//! Pure: no git, no bus, no clock.
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use tako_engine::app::{AppKey, Application};
+
+/// What the watcher must know of one Application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Following {
+    repo: String,
+    revision: String,
+    /// Cleaned directory, empty for the root.
+    path: String,
+    /// Anything else of the source that changes what is rendered.
+    rest: String,
+    refresh: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Repo {
+    /// revision → directory → Applications rendered from it.
+    by_revision: HashMap<String, HashMap<String, BTreeSet<AppKey>>>,
+    /// Where each followed revision pointed at the last poll.
+    resolved: HashMap<String, String>,
+    /// Applications that must be rendered after the next poll whatever moved.
+    pending: HashSet<AppKey>,
+    /// The last poll failed.
+    failing: bool,
+}
+
+/// The watcher's index.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    apps: HashMap<AppKey, Following>,
+    repos: HashMap<String, Repo>,
+}
+
+/// What one followed revision came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Followed {
+    /// As in targetRevision.
+    pub(super) revision: String,
+    /// Where it pointed before.
+    pub(super) from: Option<String>,
+}
+
+impl State {
+    /// An Application appeared or changed. Answers the repository to poll now, if any.
+    pub(super) fn app_changed(&mut self, key: &AppKey, app: &Application) -> Option<String> {
+        let next = app.source().map(|source| Following {
+            repo: source.repo_url.clone(),
+            revision: source.target_revision.clone().unwrap_or_default(),
+            path: crate::adapters::git::clean_path(source.path.as_deref().unwrap_or_default()).unwrap_or_default(),
+            rest: format!("{:?}|{:?}|{:?}", source.path, source.directory, app.spec.destination),
+            refresh: app.metadata.annotations.get("argocd.argoproj.io/refresh").cloned(),
+        });
+        let before = self.apps.get(key).cloned();
+        if before == next {
+            return None;
+        }
+        // The refresh annotation going away is our own doing.
+        let only_refresh_done = match (&before, &next) {
+            (Some(before), Some(next)) => next.refresh.is_none() && Following { refresh: None, ..before.clone() } == *next,
+            _ => false,
+        };
+        self.app_gone(key);
+        let next = next?;
+        let repo = self.repos.entry(next.repo.clone()).or_default();
+        repo.by_revision.entry(next.revision.clone()).or_default().entry(next.path.clone()).or_default().insert(key.clone());
+        let url = next.repo.clone();
+        self.apps.insert(key.clone(), next);
+        if only_refresh_done {
+            return None;
+        }
+        repo.pending.insert(key.clone());
+        Some(url)
+    }
+
+    /// An Application is gone.
+    pub(super) fn app_gone(&mut self, key: &AppKey) {
+        let Some(old) = self.apps.remove(key) else { return };
+        let Some(repo) = self.repos.get_mut(&old.repo) else { return };
+        repo.pending.remove(key);
+        if let Some(paths) = repo.by_revision.get_mut(&old.revision) {
+            if let Some(apps) = paths.get_mut(&old.path) {
+                apps.remove(key);
+                if apps.is_empty() {
+                    paths.remove(&old.path);
+                }
+            }
+            if paths.is_empty() {
+                repo.by_revision.remove(&old.revision);
+                repo.resolved.remove(&old.revision);
+            }
+        }
+        if repo.by_revision.is_empty() {
+            self.repos.remove(&old.repo);
+        }
+    }
+
+    /// Everything must be looked at again (the bus lost its buckets).
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The repositories that somebody follows.
+    pub(super) fn repos(&self) -> Vec<String> {
+        self.repos.keys().cloned().collect()
+    }
+
+    /// Begins a poll: the followed revisions, and the Applications that wait for it. `None`: nobody follows it.
+    pub(super) fn begin(&mut self, repo: &str) -> Option<(Vec<Followed>, HashSet<AppKey>)> {
+        let repo = self.repos.get_mut(repo)?;
+        let followed = repo.by_revision.keys().map(|revision| Followed { revision: revision.clone(), from: repo.resolved.get(revision).cloned() }).collect();
+        Some((followed, std::mem::take(&mut repo.pending)))
+    }
+
+    /// A poll failed: those who waited go on waiting. Answers whom to tell: all at the first failure, later only who waited.
+    pub(super) fn failed(&mut self, repo: &str, waiting: HashSet<AppKey>) -> HashSet<AppKey> {
+        let everybody = self.followers(repo);
+        let Some(repo) = self.repos.get_mut(repo) else { return HashSet::new() };
+        let told = if std::mem::replace(&mut repo.failing, true) { waiting.clone() } else { everybody };
+        repo.pending.extend(waiting);
+        told
+    }
+
+    /// A poll succeeded. Answers everybody if the polls before it failed, for their condition must go.
+    pub(super) fn recovered(&mut self, repo: &str) -> HashSet<AppKey> {
+        match self.repos.get_mut(repo) {
+            Some(found) if std::mem::take(&mut found.failing) => self.followers(repo),
+            _ => HashSet::new(),
+        }
+    }
+
+    /// A revision points to `to` now. Answers the Applications whose directory holds a changed path:
+    /// the cost is that of the change, however many Applications share the repository.
+    pub(super) fn moved(&mut self, repo: &str, revision: &str, to: &str, changed: &[String]) -> BTreeSet<AppKey> {
+        let mut touched = BTreeSet::new();
+        let Some(repo) = self.repos.get_mut(repo) else { return touched };
+        repo.resolved.insert(revision.to_owned(), to.to_owned());
+        let Some(paths) = repo.by_revision.get(revision) else { return touched };
+        for path in changed {
+            let mut directory = path.as_str();
+            while let Some((parent, _)) = directory.rsplit_once('/') {
+                touched.extend(paths.get(parent).into_iter().flatten().cloned());
+                directory = parent;
+            }
+            touched.extend(paths.get("").into_iter().flatten().cloned());
+        }
+        touched
+    }
+
+    fn followers(&self, repo: &str) -> HashSet<AppKey> {
+        self.repos.get(repo).into_iter().flat_map(|repo| repo.by_revision.values()).flat_map(HashMap::values).flatten().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn app(name: &str, path: &str, refresh: Option<&str>) -> (AppKey, Application) {
+        let mut value = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": name, "namespace": "argocd", "annotations": {}},
+            "spec": {"project": "default", "destination": {"namespace": "x"}, "source": {"repoURL": "r", "path": path, "targetRevision": "main"}}});
+        if let Some(refresh) = refresh {
+            value["metadata"]["annotations"]["argocd.argoproj.io/refresh"] = json!(refresh);
+        }
+        let app: Application = serde_json::from_value(value).unwrap();
+        (app.key(), app)
+    }
+
+    fn names(keys: impl IntoIterator<Item = AppKey>) -> Vec<String> {
+        let mut names: Vec<_> = keys.into_iter().map(|key| key.name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_commit_touches_only_whose_directory_it_changes() {
+        let mut state = State::default();
+        for (name, path) in [("a", "apps/a"), ("ab", "apps/ab"), ("all", "apps"), ("root", ".")] {
+            let (key, app) = app(name, path, None);
+            assert_eq!(state.app_changed(&key, &app).as_deref(), Some("r"));
+        }
+        let cases: [(&[&str], &[&str]); 4] =
+            [(&["apps/a/x.yaml"], &["a", "all", "root"]), (&["apps/ab/deep/er/x.yaml"], &["ab", "all", "root"]), (&["README.md"], &["root"]), (&[], &[])];
+        for (changed, want) in cases {
+            let changed: Vec<String> = changed.iter().map(ToString::to_string).collect();
+            assert_eq!(names(state.moved("r", "main", "2", &changed)), want);
+        }
+    }
+
+    #[test]
+    fn a_new_application_waits_for_one_poll_and_its_status_wakes_nobody() {
+        let mut state = State::default();
+        let (key, mut first) = app("a", "a", None);
+        assert!(state.app_changed(&key, &first).is_some());
+        let (followed, waiting) = state.begin("r").unwrap();
+        assert_eq!(followed, [Followed { revision: "main".into(), from: None }]);
+        assert_eq!(names(waiting), ["a"]);
+        first.metadata.resource_version = "9".into();
+        assert_eq!(state.app_changed(&key, &first), None);
+        let (_, refreshing) = app("a", "a", Some("normal"));
+        assert!(state.app_changed(&key, &refreshing).is_some());
+        assert_eq!(state.app_changed(&key, &refreshing), None, "the annotation still being there is no new request");
+        assert_eq!(state.app_changed(&key, &first), None, "its removal is our own doing");
+        state.app_gone(&key);
+        assert!(state.begin("r").is_none());
+    }
+
+    #[test]
+    fn all_hear_of_the_first_failure_and_of_the_recovery() {
+        let mut state = State::default();
+        for name in ["a", "b"] {
+            let (key, app) = app(name, name, None);
+            state.app_changed(&key, &app);
+        }
+        let (_, waiting) = state.begin("r").unwrap();
+        assert_eq!(names(waiting), ["a", "b"]);
+        assert_eq!(names(state.failed("r", HashSet::new())), ["a", "b"]);
+        assert!(state.failed("r", HashSet::new()).is_empty());
+        assert_eq!(names(state.recovered("r")), ["a", "b"]);
+        assert!(state.recovered("r").is_empty());
+    }
+}

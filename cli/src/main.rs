@@ -1,0 +1,28 @@
+//! The one binary `tako`: flags and wiring, no logic.
+mod run;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Takobune: an event-driven GitOps control plane for Kubernetes.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the control plane, or some of its roles.
+    Run(run::RunArgs),
+}
+
+fn main() -> anyhow::Result<()> {
+    let Args { command } = Args::parse();
+    match command {
+        Command::Run(args) => run::run(args),
+    }
+}

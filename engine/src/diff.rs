@@ -1,0 +1,124 @@
+//! Target against live, by the API server's own prediction (server-side dry-run apply). Pure.
+use serde_json::{Map, Value, json};
+
+use crate::app::SyncCode;
+
+/// What a comparison came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// Synced or OutOfSync.
+    pub status: SyncCode,
+    /// JSON pointers of the fields that differ.
+    pub changed: Vec<String>,
+}
+
+/// Metadata that the server alone sets.
+const SERVER_FIELDS: [&str; 7] = ["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink", "deletionGracePeriodSeconds"];
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Compares. `predicted` is the API server's answer to a dry-run apply of `target`.
+pub fn compare(target: Option<&Value>, live: Option<&Value>, predicted: Option<&Value>) -> Comparison {
+    match (target, live) {
+        (Some(target), Some(live)) => {
+            let (predicted, live) = (normalize(predicted.unwrap_or(target)), normalize(live));
+            let mut changed = Vec::new();
+            differences(&predicted, &live, "", &mut changed);
+            let status = if changed.is_empty() { SyncCode::Synced } else { SyncCode::OutOfSync };
+            Comparison { status, changed }
+        }
+        (None, None) => Comparison { status: SyncCode::Synced, changed: Vec::new() },
+        _ => Comparison { status: SyncCode::OutOfSync, changed: vec![String::new()] },
+    }
+}
+
+/// The object without what the server sets and without status.
+pub fn normalize(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(map) = object.as_object_mut() {
+        map.remove("status");
+        if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
+            for field in SERVER_FIELDS {
+                metadata.remove(field);
+            }
+            let emptied = metadata.get_mut("annotations").and_then(Value::as_object_mut).is_some_and(|annotations| {
+                annotations.remove(LAST_APPLIED);
+                annotations.is_empty()
+            });
+            if emptied {
+                metadata.remove("annotations");
+            }
+        }
+    }
+    object
+}
+
+fn differences(a: &Value, b: &Value, at: &str, changed: &mut Vec<String>) {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let missing = |map: &Map<String, Value>, key: &String| !map.contains_key(key);
+            for key in a.keys().chain(b.keys().filter(|key| missing(a, key))) {
+                let pointer = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
+                match (a.get(key), b.get(key)) {
+                    (Some(a), Some(b)) => differences(a, b, &pointer, changed),
+                    _ => changed.push(pointer),
+                }
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                differences(a, b, &format!("{at}/{index}"), changed);
+            }
+        }
+        _ if a != b => changed.push(at.to_owned()),
+        _ => {}
+    }
+}
+
+/// A Secret with its values hidden; any other object as it is.
+pub fn mask(object: &Value) -> Value {
+    let mut object = object.clone();
+    if object["kind"] == "Secret" && object["apiVersion"] == "v1" {
+        for field in ["data", "stringData"] {
+            if let Some(values) = object.get_mut(field).and_then(Value::as_object_mut) {
+                values.values_mut().for_each(|value| *value = json!("++++++++"));
+            }
+        }
+        if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
+            && annotations.contains_key(LAST_APPLIED)
+        {
+            annotations.insert(LAST_APPLIED.to_owned(), json!("++++++++"));
+        }
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_asked_for_counts() {
+        let live = json!({"metadata": {"name": "a", "uid": "1", "resourceVersion": "5", "managedFields": [], "annotations": {LAST_APPLIED: "x"}}, "data": {"a/b": "1", "l": [1, 2]}, "status": {"x": 1}});
+        let with = |data: Value| json!({"metadata": {"name": "a", "resourceVersion": "6"}, "data": data});
+        let cases = [
+            (json!({"a/b": "1", "l": [1, 2]}), SyncCode::Synced, vec![]),
+            (json!({"a/b": "2", "l": [1, 2]}), SyncCode::OutOfSync, vec!["/data/a~1b"]),
+            (json!({"a/b": "1", "l": [1, 3]}), SyncCode::OutOfSync, vec!["/data/l/1"]),
+            (json!({"a/b": "1", "l": [1]}), SyncCode::OutOfSync, vec!["/data/l"]),
+            (json!({"a/b": "1"}), SyncCode::OutOfSync, vec!["/data/l"]),
+        ];
+        for (data, status, changed) in cases {
+            let predicted = with(data);
+            let found = compare(Some(&predicted), Some(&live), Some(&predicted));
+            assert_eq!((found.status, found.changed), (status, changed.into_iter().map(str::to_owned).collect()));
+        }
+        assert_eq!(compare(Some(&live), None, None).status, SyncCode::OutOfSync);
+        assert_eq!(compare(None, Some(&live), None).status, SyncCode::OutOfSync);
+    }
+
+    #[test]
+    fn a_secret_shows_no_value() {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"annotations": {LAST_APPLIED: "hunter2"}}, "data": {"p": "hunter2"}, "stringData": {"q": "hunter2"}});
+        assert!(!mask(&secret).to_string().contains("hunter2"));
+    }
+}

@@ -1,0 +1,16 @@
+//! The pure core: the nouns of GitOps and the decisions about them. No IO, no clock, no async, no randomness.
+//!
+//! In the order of the pipeline: [`app`] and [`resource`] are the nouns; [`select`] and [`parse`] turn files into
+//! manifests; [`tracking`] marks them; [`diff`] compares; [`health`] judges; [`automation`] decides; [`plan`] orders;
+//! [`tree`] shows. [`problem`] is the table of what users are told.
+pub mod app;
+pub mod automation;
+pub mod diff;
+pub mod health;
+pub mod parse;
+pub mod plan;
+pub mod problem;
+pub mod resource;
+pub mod select;
+pub mod tracking;
+pub mod tree;
