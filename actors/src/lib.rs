@@ -34,3 +34,10 @@ fn now() -> String {
 fn unix_now() -> i64 {
     jiff::Timestamp::now().as_second()
 }
+
+/// Runs futures, some at a time; the answers come in the order of the questions.
+/// (Given as values: a closure over borrowed items is not general enough for the compiler here.)
+async fn gather<F: Future>(futures: Vec<F>, at_once: usize) -> Vec<F::Output> {
+    use futures_util::StreamExt as _;
+    futures_util::stream::iter(futures).buffered(at_once).collect().await
+}

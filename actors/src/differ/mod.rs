@@ -5,8 +5,6 @@ mod status;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::stream;
 use serde_json::{Value, json};
 use tako_bus::{Bucket, Bus, BusError, Cause, Event, TargetRecord, Work, WorkItem, WorkKind, WorkNote};
 use tako_engine::app::{AppKey, Application, Condition, HealthCode, SyncCode};
@@ -18,7 +16,7 @@ use tako_engine::{diff, health, tracking};
 use crate::adapters::cluster::{Applications, Cluster, ClusterError};
 use crate::compared::Compared;
 use crate::runtime::stage::{Outcome, Stage};
-use crate::{now, targets};
+use crate::{gather, now, targets};
 
 /// Objects compared at once for one Application.
 const PARALLEL: usize = 8;
@@ -113,9 +111,10 @@ impl Differ {
         for key in repeated {
             verdict.conditions.push(("RepeatedResourceWarning".to_owned(), format!("Resource {key} appeared 2 times among application resources.")));
         }
-        let mut objects: Vec<_> = stream::iter(manifests.iter()).map(|manifest| self.compare(manifest)).buffer_unordered(PARALLEL).collect().await;
+        let comparisons: Vec<_> = manifests.iter().map(|manifest| self.compare(manifest)).collect();
+        let objects = gather(comparisons, PARALLEL).await;
         let extras = self.extras(app, &manifests).await?;
-        for outcome in objects.drain(..) {
+        for outcome in objects {
             match outcome {
                 Ok((object, images)) => {
                     verdict.objects.push(object);
@@ -205,7 +204,14 @@ impl Differ {
     async fn record(&self, app: Application, verdict: Verdict, item: &WorkItem) -> Result<(), DifferError> {
         let at = now();
         let next = status::next_status(&app, &verdict, &at, &self.control_namespace);
-        let decision = automation::decide(&app, next.sync, &verdict.revision, &next.decide_conditions, next.would_prune_all);
+        let facts = automation::Facts {
+            sync: next.sync,
+            revision: &verdict.revision,
+            blocked: verdict.conditions.iter().any(|(kind, _)| kind.ends_with("Error")),
+            would_prune_all: next.would_prune_all,
+            only_prunes: verdict.objects.iter().filter(|object| object.status == SyncCode::OutOfSync).all(|object| object.requires_pruning),
+        };
+        let decision = automation::decide(&app, &facts);
         let mut patch = status::patch(&app, &next, &at);
         let mut wanted = None;
         let mut conditions = next.conditions.clone();

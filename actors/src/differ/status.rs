@@ -13,8 +13,6 @@ pub(super) struct Next {
     pub(super) sync: SyncCode,
     pub(super) health: HealthCode,
     pub(super) conditions: Vec<Condition>,
-    /// The same, as the automation wants them: (type, message).
-    pub(super) decide_conditions: Vec<(String, String)>,
     /// Every live object would go.
     pub(super) would_prune_all: bool,
     status: Value,
@@ -32,7 +30,7 @@ pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, contro
     let judged = verdict.objects.iter().filter(|object| object.live).filter_map(|object| object.health.as_ref().map(|health| health.status));
     let all_missing = !verdict.objects.is_empty() && verdict.objects.iter().all(|object| !object.live);
     let health = if verdict.unknown && verdict.objects.is_empty() {
-        old.health.status
+        old.health.status.unwrap_or_default()
     } else if all_missing {
         HealthCode::Missing
     } else {
@@ -41,7 +39,7 @@ pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, contro
     let mut conditions: Vec<Condition> = old.conditions.iter().filter(|known| !OWN.contains(&known.r#type.as_str())).cloned().collect();
     conditions.extend(verdict.conditions.iter().map(|(kind, message)| condition(&old.conditions, kind, message, at)));
     conditions.sort_by(|a, b| (&a.r#type, &a.message).cmp(&(&b.r#type, &b.message)));
-    let changed_at = if old.health.status == health { old.health.last_transition_time.clone() } else { None };
+    let changed_at = if old.health.status == Some(health) { old.health.last_transition_time.clone() } else { None };
     let mut status = json!({
         "sync": {
             "status": sync,
@@ -60,7 +58,7 @@ pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, contro
         status["resources"] = resources(verdict);
     }
     let would_prune_all = !verdict.objects.is_empty() && verdict.objects.iter().all(|object| object.requires_pruning);
-    Next { sync, health, decide_conditions: verdict.conditions.clone(), conditions, would_prune_all, status }
+    Next { sync, health, conditions, would_prune_all, status }
 }
 
 fn resources(verdict: &Verdict) -> Value {

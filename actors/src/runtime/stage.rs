@@ -71,7 +71,7 @@ impl<S: Stage> Handler<Deliver> for Shell<S> {
             return;
         };
         match self.queue.offer(key.clone(), job) {
-            Offered::Start(job) => self.start(key, job, ctx.address()),
+            Offered::Start(job) => self.begin(key, job, ctx.address()),
             Offered::Held { replaced: Some(older) } => {
                 self.pool.spawn(ack(S::NAME, older));
             }
@@ -84,13 +84,13 @@ impl<S: Stage> Handler<Finished<S::Key>> for Shell<S> {
     type Result = ();
     fn handle(&mut self, Finished(key): Finished<S::Key>, ctx: &mut Self::Context) {
         if let Some(job) = self.queue.finished(&key) {
-            self.start(key, job, ctx.address());
+            self.begin(key, job, ctx.address());
         }
     }
 }
 
 impl<S: Stage> Shell<S> {
-    fn start(&self, key: S::Key, job: Job, me: Addr<Self>) {
+    fn begin(&self, key: S::Key, job: Job, me: Addr<Self>) {
         let stage = self.stage.clone();
         let work = self.pool.spawn(async move {
             match stage.run(job.delivery.body.clone()).await {

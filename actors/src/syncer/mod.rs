@@ -6,7 +6,6 @@ mod record;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 use tako_bus::{AuditRecord, Bucket, Bus, BusError, Event, TargetRecord, Work, WorkItem, WorkKind, WorkNote};
 use tako_engine::app::{AppKey, Application, Operation, Phase, SyncCode};
@@ -19,7 +18,7 @@ use crate::compared::Compared;
 use crate::differ::{ExtrasError, tracked_extras};
 use crate::renderer;
 use crate::runtime::stage::{Outcome, Stage};
-use crate::{now, targets};
+use crate::{gather, now, targets};
 
 /// Objects of one group of the plan written at once.
 const PARALLEL: usize = 8;
@@ -187,13 +186,19 @@ impl Syncer {
     async fn dry_run(&self, plan: &SyncPlan) -> Result<Vec<StepResult>, SyncerError> {
         let fresh_namespaces: Vec<String> = plan.steps.iter().filter(|step| step.key.kind == "Namespace").map(|step| step.key.name.clone()).collect();
         let crds = plan.steps.iter().any(|step| step.key.kind == "CustomResourceDefinition");
-        let trials = plan.steps.iter().filter_map(|step| match &step.action {
-            Action::Apply(manifest) if !fresh_namespaces.contains(&step.key.namespace) => Some((step, manifest)),
-            _ => None,
-        });
-        let outcomes: Vec<_> = stream::iter(trials).map(|(step, manifest)| async move { (step, self.cluster.apply(manifest, true).await) }).buffered(PARALLEL).collect().await;
+        let mut steps = Vec::new();
+        let mut trials = Vec::new();
+        for step in &plan.steps {
+            if let Action::Apply(manifest) = &step.action
+                && !fresh_namespaces.contains(&step.key.namespace)
+            {
+                steps.push(step);
+                trials.push(self.cluster.apply(manifest, true));
+            }
+        }
+        let outcomes = gather(trials, PARALLEL).await;
         let mut failures = Vec::new();
-        for (step, outcome) in outcomes {
+        for (step, outcome) in steps.into_iter().zip(outcomes) {
             match outcome {
                 Ok(_) => {}
                 // The CRD comes with this very sync.
@@ -213,8 +218,8 @@ impl Syncer {
             let same = |step: &Step| step.wave == first.wave && step.key.kind == first.key.kind && std::mem::discriminant(&step.action) == std::mem::discriminant(&first.action);
             let length = rest.iter().take_while(|step| same(step)).count();
             let (group, later) = rest.split_at(length);
-            let outcomes: Vec<_> = stream::iter(group).map(|step| self.step(step)).buffered(PARALLEL).collect().await;
-            for outcome in outcomes {
+            let runs: Vec<_> = group.iter().map(|step| self.step(step)).collect();
+            for outcome in gather(runs, PARALLEL).await {
                 results.push(outcome?);
             }
             if results.iter().any(|result: &StepResult| result.status == "SyncFailed") {

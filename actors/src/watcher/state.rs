@@ -126,10 +126,8 @@ impl State {
 
     /// A poll succeeded. Answers everybody if the polls before it failed, for their condition must go.
     pub(super) fn recovered(&mut self, repo: &str) -> HashSet<AppKey> {
-        match self.repos.get_mut(repo) {
-            Some(found) if std::mem::take(&mut found.failing) => self.followers(repo),
-            _ => HashSet::new(),
-        }
+        let failed = self.repos.get_mut(repo).is_some_and(|found| std::mem::take(&mut found.failing));
+        if failed { self.followers(repo) } else { HashSet::new() }
     }
 
     /// A revision points to `to` now. Answers the Applications whose directory holds a changed path:

@@ -1,0 +1,104 @@
+//! Requests that are answered at once and leave no trace: sign-in, sessions, webhook signatures. Core NATS, queue groups.
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::{decode, encode};
+use crate::subject::PREFIX;
+use crate::{Bus, BusError};
+
+/// Begin a session.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SessionCreate {
+    /// The account.
+    pub username: String,
+    /// Never logged: this type has no Debug.
+    pub password: String,
+}
+
+/// The answer to [`SessionCreate`].
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SessionCreated {
+    /// The password was right.
+    pub ok: bool,
+    /// The session token.
+    pub token: Option<String>,
+    /// Why not, for the user.
+    pub message: String,
+}
+
+/// Is this token good?
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SessionVerify {
+    /// The token.
+    pub token: String,
+}
+
+/// The answer to [`SessionVerify`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SessionVerified {
+    /// It is.
+    pub ok: bool,
+    /// Whose.
+    pub username: String,
+    /// Unix seconds.
+    pub expires_at: i64,
+}
+
+/// Is this webhook from who it says?
+#[derive(Clone, Serialize, Deserialize)]
+pub struct WebhookVerify {
+    /// `github`.
+    pub kind: String,
+    /// The signature header.
+    pub signature: Option<String>,
+    /// The body as received.
+    #[serde(with = "serde_bytes")]
+    pub body: Vec<u8>,
+}
+
+/// The answer to [`WebhookVerify`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WebhookVerified {
+    /// It is.
+    pub ok: bool,
+    /// Why not.
+    pub message: String,
+}
+
+impl Bus {
+    /// Asks, and waits at most `timeout`.
+    pub async fn request<Q: Serialize, R: DeserializeOwned>(&self, tail: &str, ask: &Q, timeout: Duration) -> Result<R, BusError> {
+        let body = encode(ask)?;
+        let asked = self.inner.client.request(format!("{PREFIX}.rpc.{tail}"), body.into());
+        match tokio::time::timeout(timeout, asked).await {
+            Ok(Ok(answer)) => decode(&answer.payload),
+            _ => Err(BusError::NoAnswer(tail.to_owned())),
+        }
+    }
+
+    /// Answers requests until the process ends. Several processes with one `queue` share them.
+    pub async fn serve<Q, R, F, Fut>(&self, tail: &str, queue: &str, handler: F) -> Result<tokio::task::JoinHandle<()>, BusError>
+    where
+        Q: DeserializeOwned + Send + 'static,
+        R: Serialize + Send + 'static,
+        F: Fn(Q) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send + 'static,
+    {
+        let client = self.inner.client.clone();
+        let mut asked = client.queue_subscribe(format!("{PREFIX}.rpc.{tail}"), queue.to_owned()).await.map_err(BusError::unreachable)?;
+        Ok(tokio::spawn(async move {
+            while let Some(message) = asked.next().await {
+                let (Ok(ask), Some(reply)) = (decode::<Q>(&message.payload), message.reply) else { continue };
+                let (client, answer) = (client.clone(), handler(ask));
+                tokio::spawn(async move {
+                    if let Ok(body) = encode(&answer.await) {
+                        let _ = client.publish(reply, body.into()).await;
+                    }
+                });
+            }
+        }))
+    }
+}
