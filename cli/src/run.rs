@@ -62,7 +62,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
     let system_pool = pool.clone();
     // Actors run on the System's thread; everything they spawn goes to the shared pool.
     let system = actix_rt::System::with_tokio_rt(move || system_pool);
-    let arbiter = system.arbiter_handle();
+    let arbiter = system.block_on(async { actix_rt::Arbiter::current() });
     let handle = pool.handle().clone();
     let served = pool.spawn(serve(args, roles, web, handle, arbiter));
     system.block_on(served)?

@@ -68,13 +68,6 @@ pub(crate) enum GitError {
     },
 }
 
-impl GitError {
-    /// Another try may help without anybody changing anything.
-    pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Cache { .. })
-    }
-}
-
 /// All repositories of one process. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct GitCache {

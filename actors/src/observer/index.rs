@@ -124,11 +124,6 @@ impl Index {
         ResourceTree { nodes, ..ResourceTree::default() }
     }
 
-    /// All Applications that track anything.
-    pub(super) fn instances(&self) -> BTreeSet<String> {
-        self.roots.keys().cloned().collect()
-    }
-
     fn unlink(&mut self, uid: &str) -> Option<Entry> {
         let entry = self.by_uid.remove(uid)?;
         for owner in &entry.owners {
@@ -230,6 +225,6 @@ mod tests {
         assert_eq!(index.remove("a").compare, set(&["app"]));
         assert_eq!(index.retain("apps", "Deployment", &HashSet::new()).trees, set(&["app"]));
         assert!(index.tree("app").nodes.is_empty());
-        assert!(index.instances().is_empty());
+        assert!(index.roots.is_empty());
     }
 }

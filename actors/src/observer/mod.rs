@@ -198,10 +198,4 @@ impl Observer {
         }
         failed
     }
-
-    /// The Applications with live objects, for tests of the wiring.
-    #[cfg(test)]
-    fn instances(&self) -> BTreeSet<String> {
-        self.index().instances()
-    }
 }
