@@ -39,14 +39,19 @@ pub enum Role {
 
 impl Role {
     /// All of them, in pipeline order.
-    pub const ALL: [Self; 7] = [Self::Registry, Self::Watcher, Self::Renderer, Self::Observer, Self::Differ, Self::Syncer, Self::Authz];
+    pub const ALL: [Self; 7] =
+        [Self::Registry, Self::Watcher, Self::Renderer, Self::Observer, Self::Differ, Self::Syncer, Self::Authz];
 }
 
 impl std::str::FromStr for Role {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|role| format!("{role:?}").eq_ignore_ascii_case(text));
-        known.ok_or_else(|| format!("{text}: no such role; choose from registry, watcher, renderer, observer, differ, syncer, authz, web"))
+        known.ok_or_else(|| {
+            format!(
+                "{text}: no such role; choose from registry, watcher, renderer, observer, differ, syncer, authz, web"
+            )
+        })
     }
 }
 
@@ -95,7 +100,13 @@ impl From<ClusterError> for StartError {
 
 /// Starts every actor of the roles. `pool` is the shared I/O runtime, on which this must be called;
 /// `arbiter` runs the actors' mailboxes.
-pub async fn start(config: &PipelineConfig, bus: &Bus, client: Client, pool: &Handle, arbiter: &actix_rt::ArbiterHandle) -> Result<(), StartError> {
+pub async fn start(
+    config: &PipelineConfig,
+    bus: &Bus,
+    client: Client,
+    pool: &Handle,
+    arbiter: &actix_rt::ArbiterHandle,
+) -> Result<(), StartError> {
     let has = |role| config.roles.contains(&role);
     let namespace = config.namespace.clone();
     let cluster = Cluster::new(client.clone());
@@ -106,7 +117,14 @@ pub async fn start(config: &PipelineConfig, bus: &Bus, client: Client, pool: &Ha
         Authz::start(bus, client.clone(), namespace.clone()).await?;
     }
     if has(Role::Syncer) {
-        let syncer = Syncer::new(bus.clone(), cluster.clone(), applications.clone(), git.clone(), compared.clone(), namespace.clone());
+        let syncer = Syncer::new(
+            bus.clone(),
+            cluster.clone(),
+            applications.clone(),
+            git.clone(),
+            compared.clone(),
+            namespace.clone(),
+        );
         stage::start(syncer, bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Differ) {

@@ -57,7 +57,8 @@ impl Settings {
 
     /// A period with a random share of `timeout.reconciliation.jitter` added.
     pub(crate) fn jittered(&self, period: Duration) -> Duration {
-        let jitter = self.get("timeout.reconciliation.jitter").and_then(|text| duration(&text)).unwrap_or(JITTER).min(period);
+        let jitter =
+            self.get("timeout.reconciliation.jitter").and_then(|text| duration(&text)).unwrap_or(JITTER).min(period);
         let random = f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
         period + jitter.mul_f64(random)
     }
@@ -91,7 +92,15 @@ mod tests {
 
     #[test]
     fn durations_read_as_go_writes_them() {
-        for (text, want) in [("180s", Some(180_000)), ("1h30m", Some(5_400_000)), ("500ms", Some(500)), ("0", Some(0)), ("120", Some(120_000)), ("x", None), ("5x", None)] {
+        for (text, want) in [
+            ("180s", Some(180_000)),
+            ("1h30m", Some(5_400_000)),
+            ("500ms", Some(500)),
+            ("0", Some(0)),
+            ("120", Some(120_000)),
+            ("x", None),
+            ("5x", None),
+        ] {
             assert_eq!(duration(text), want.map(Duration::from_millis), "{text}");
         }
     }

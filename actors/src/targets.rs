@@ -22,7 +22,12 @@ pub(crate) async fn load(bus: &Bus, record: &TargetRecord) -> Result<Option<Vec<
 
 /// Fills namespaces and stamps the tracking mark. Of two manifests with one key the last stays (Argo CD);
 /// the keys that came twice are the second answer.
-pub(crate) fn finish(raw: Vec<Value>, app: &Application, control_namespace: &str, cluster: &Cluster) -> (Vec<Manifest>, Vec<String>) {
+pub(crate) fn finish(
+    raw: Vec<Value>,
+    app: &Application,
+    control_namespace: &str,
+    cluster: &Cluster,
+) -> (Vec<Manifest>, Vec<String>) {
     let instance = instance_name(&app.key(), control_namespace);
     let destination = app.spec.destination.namespace.clone().unwrap_or_default();
     let mut finished: Vec<Manifest> = Vec::with_capacity(raw.len());

@@ -71,7 +71,13 @@ impl Bus {
 fn subject(record: &AuditRecord) -> String {
     let actor = record.actor.split(':').next().unwrap_or_default();
     match &record.app {
-        Some(app) => format!("{PREFIX}.audit.{}.{}.{}.{}", token(&record.project), token(actor), token(&record.verb), app.token()),
+        Some(app) => format!(
+            "{PREFIX}.audit.{}.{}.{}.{}",
+            token(&record.project),
+            token(actor),
+            token(&record.verb),
+            app.token()
+        ),
         None => format!("{PREFIX}.audit._auth.{}", token(&record.verb)),
     }
 }
@@ -81,9 +87,11 @@ pub fn verify_chain<'a>(records: impl IntoIterator<Item = &'a [u8]>) -> Result<u
     let mut ends: std::collections::HashMap<String, (u64, String)> = std::collections::HashMap::new();
     let mut count = 0;
     for body in records {
-        let event: Value = serde_json::from_slice(body).map_err(|error| format!("record {count} is no JSON: {error}"))?;
+        let event: Value =
+            serde_json::from_slice(body).map_err(|error| format!("record {count} is no JSON: {error}"))?;
         let source = event["source"].as_str().unwrap_or_default().to_owned();
-        let (counter, prev) = (event["takocounter"].as_u64().unwrap_or_default(), event["takoprev"].as_str().unwrap_or_default());
+        let (counter, prev) =
+            (event["takocounter"].as_u64().unwrap_or_default(), event["takoprev"].as_str().unwrap_or_default());
         if let Some((last, hash)) = ends.get(&source)
             && (counter != last + 1 || prev != hash)
         {
@@ -101,15 +109,26 @@ mod tests {
 
     #[test]
     fn subjects_hold_no_unencoded_text() {
-        let record = AuditRecord { project: "my project".into(), verb: "sync".into(), actor: "user:admin".into(), app: Some(AppKey { namespace: "argocd".into(), name: "a.b".into() }), ..AuditRecord::default() };
+        let record = AuditRecord {
+            project: "my project".into(),
+            verb: "sync".into(),
+            actor: "user:admin".into(),
+            app: Some(AppKey { namespace: "argocd".into(), name: "a.b".into() }),
+            ..AuditRecord::default()
+        };
         assert!(subject(&record).ends_with(".user.sync.argocd.a_b"));
         assert_eq!(subject(&record).split('.').count(), 8);
-        assert_eq!(subject(&AuditRecord { verb: "login".into(), ..AuditRecord::default() }), "tako.v1.audit._auth.login");
+        assert_eq!(
+            subject(&AuditRecord { verb: "login".into(), ..AuditRecord::default() }),
+            "tako.v1.audit._auth.login"
+        );
     }
 
     #[test]
     fn a_gap_or_a_change_shows() {
-        let record = |counter: u64, prev: &str, data: &str| json!({"source": "s", "takocounter": counter, "takoprev": prev, "data": data}).to_string().into_bytes();
+        let record = |counter: u64, prev: &str, data: &str| {
+            json!({"source": "s", "takocounter": counter, "takoprev": prev, "data": data}).to_string().into_bytes()
+        };
         let first = record(1, "", "a");
         let hash = hex::encode(Sha256::digest(&first));
         let second = record(2, &hash, "b");

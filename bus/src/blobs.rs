@@ -92,7 +92,9 @@ impl Blobs {
         let body = match headers.get(PIECES).map(|count| count.as_str().parse::<usize>()) {
             None => payload,
             Some(Err(_)) => return Err(BusError::Damaged(digest.to_string())),
-            Some(Ok(count)) if count > BODY_BYTES_MAX / PIECE_BYTES + 1 => return Err(BusError::Damaged(digest.to_string())),
+            Some(Ok(count)) if count > BODY_BYTES_MAX / PIECE_BYTES + 1 => {
+                return Err(BusError::Damaged(digest.to_string()));
+            }
             Some(Ok(count)) => {
                 let mut body = BytesMut::new();
                 for number in 0..count {
@@ -110,7 +112,11 @@ impl Blobs {
     }
 
     async fn publish(&self, key: String, headers: HeaderMap, body: Bytes) -> Result<(), BusError> {
-        let sent = self.jetstream.publish_with_headers(format!("$KV.blob.{key}"), headers, body).await.map_err(BusError::unreachable)?;
+        let sent = self
+            .jetstream
+            .publish_with_headers(format!("$KV.blob.{key}"), headers, body)
+            .await
+            .map_err(BusError::unreachable)?;
         sent.await.map(|_| ()).map_err(BusError::unreachable)
     }
 

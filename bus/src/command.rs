@@ -91,7 +91,13 @@ impl Bus {
     }
 
     /// As [`Bus::command`], with an id of the caller's.
-    pub async fn command_with_id(&self, opid: Uuid, command: Command, cause: &Cause, timeout: Duration) -> Result<Reply, BusError> {
+    pub async fn command_with_id(
+        &self,
+        opid: Uuid,
+        command: Command,
+        cause: &Cause,
+        timeout: Duration,
+    ) -> Result<Reply, BusError> {
         let mut answers = self.inner.client.subscribe(reply_subject(opid)).await.map_err(BusError::unreachable)?;
         let (_, mut headers) = headers("command/1", cause);
         headers.insert("Nats-Msg-Id", opid.to_string());

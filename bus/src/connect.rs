@@ -71,7 +71,10 @@ impl Bus {
             options = options.user_and_password(user.clone(), password.clone());
         }
         let client = options.retry_on_initial_connect().connect(&config.url).await.map_err(BusError::unreachable)?;
-        let jetstream = jetstream::context::ContextBuilder::new().timeout(REQUEST_TIMEOUT).ack_timeout(REQUEST_TIMEOUT).build(client.clone());
+        let jetstream = jetstream::context::ContextBuilder::new()
+            .timeout(REQUEST_TIMEOUT)
+            .ack_timeout(REQUEST_TIMEOUT)
+            .build(client.clone());
         ready(&jetstream, config.replicas).await?;
         let (context, replicas) = (jetstream.clone(), config.replicas);
         let provisioner = tokio::spawn(async move {
@@ -83,7 +86,15 @@ impl Bus {
             }
         });
         let blobs = Blobs::new(jetstream.clone());
-        let inner = Inner { client, jetstream, process: config.process.clone(), connections, chain: Chain::default(), blobs, provisioner };
+        let inner = Inner {
+            client,
+            jetstream,
+            process: config.process.clone(),
+            connections,
+            chain: Chain::default(),
+            blobs,
+            provisioner,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -51,13 +51,26 @@ impl EmbeddedNats {
     pub async fn start(config: EmbeddedConfig) -> Result<Self, BusError> {
         let directory = &config.store_dir;
         fs::create_dir_all(directory).map_err(fail("the store directory cannot be made"))?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join("takobune.lock")).map_err(fail("the lock file cannot be opened"))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| BusError::Embedded(format!("another tako uses {}; stop it or choose another --data-dir", directory.display())))?;
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(fail("no free port"))?.port();
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(directory.join("takobune.lock"))
+            .map_err(fail("the lock file cannot be opened"))?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            BusError::Embedded(format!(
+                "another tako uses {}; stop it or choose another --data-dir",
+                directory.display()
+            ))
+        })?;
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .map_err(fail("no free port"))?
+            .port();
         let (user, password) = ("tako".to_owned(), uuid::Uuid::new_v4().simple().to_string());
         let file = directory.join("nats.conf");
-        write_private(&file, &configuration(directory, port, &user, &password)).map_err(fail("nats.conf cannot be written"))?;
+        write_private(&file, &configuration(directory, port, &user, &password))
+            .map_err(fail("nats.conf cannot be written"))?;
         let child = spawn(&config, &file)?;
         let pid = Arc::new(AtomicU32::new(child.id().unwrap_or_default()));
         let (stop, stopped) = watch::channel(false);
@@ -117,11 +130,29 @@ fn spawn(config: &EmbeddedConfig, file: &Path) -> Result<Child, BusError> {
         }
         false => Command::new(&config.program),
     };
-    command.arg("-c").arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).env("GOMEMLIMIT", "256MiB").kill_on_drop(true);
-    command.spawn().map_err(|error| BusError::Embedded(format!("{} does not start ({error}); install nats-server 2.14 or later, or give --nats-url", config.program.display())))
+    command
+        .arg("-c")
+        .arg(file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .env("GOMEMLIMIT", "256MiB")
+        .kill_on_drop(true);
+    command.spawn().map_err(|error| {
+        BusError::Embedded(format!(
+            "{} does not start ({error}); install nats-server 2.14 or later, or give --nats-url",
+            config.program.display()
+        ))
+    })
 }
 
-async fn supervise(config: EmbeddedConfig, file: PathBuf, mut child: Child, pid: Arc<AtomicU32>, mut stopped: watch::Receiver<bool>) {
+async fn supervise(
+    config: EmbeddedConfig,
+    file: PathBuf,
+    mut child: Child,
+    pid: Arc<AtomicU32>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let mut pause = Duration::from_millis(50);
     loop {
         tokio::select! {

@@ -7,7 +7,9 @@ pub enum BusError {
     #[error("the bus does not answer ({0}); check that nats-server runs and that its address is right")]
     Unreachable(String),
     /// The server is too old. No use trying again.
-    #[error("nats-server has JetStream API level {found}, at least {wanted} is needed; install nats-server 2.14 or later")]
+    #[error(
+        "nats-server has JetStream API level {found}, at least {wanted} is needed; install nats-server 2.14 or later"
+    )]
     TooOld {
         /// What it has.
         found: u64,
@@ -15,7 +17,9 @@ pub enum BusError {
         wanted: u64,
     },
     /// A stream exists with settings that cannot be changed. No use trying again; nothing was deleted.
-    #[error("stream {stream} exists with other settings ({reason}); remove or rename it by hand after saving what it holds")]
+    #[error(
+        "stream {stream} exists with other settings ({reason}); remove or rename it by hand after saving what it holds"
+    )]
     Stream {
         /// Its name.
         stream: &'static str,

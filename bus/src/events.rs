@@ -33,12 +33,42 @@ pub struct CatalogueRow {
 
 /// All events.
 pub const CATALOGUE: &[CatalogueRow] = &[
-    CatalogueRow { name: "revision.moved/1", subject: "tako.v1.evt._repo.<repo>.moved", from: "watcher", about: "A followed branch or tag points to another commit. `changed_paths` files differ, `apps` Applications are rendered for it." },
-    CatalogueRow { name: "manifests.rendered/1", subject: "tako.v1.evt.<project>.<ns>.<app>.rendered", from: "renderer", about: "The target state of an Application was worked out; the body is in the bucket `blob` under `digest`." },
-    CatalogueRow { name: "render.failed/1", subject: "tako.v1.evt.<project>.<ns>.<app>.render_failed", from: "renderer", about: "The target state could not be worked out; the last good one stays. `message` names the file and the line." },
-    CatalogueRow { name: "app.compared/1", subject: "tako.v1.evt.<project>.<ns>.<app>.compared", from: "differ", about: "Target and live state were compared and the status changed." },
-    CatalogueRow { name: "sync.started/1", subject: "tako.v1.evt.<project>.<ns>.<app>.sync_started", from: "syncer", about: "An operation began, or was resumed after its process was lost (same `opid`)." },
-    CatalogueRow { name: "sync.finished/1", subject: "tako.v1.evt.<project>.<ns>.<app>.sync_finished", from: "syncer", about: "An operation ended; `phase` is Succeeded, Failed or Error." },
+    CatalogueRow {
+        name: "revision.moved/1",
+        subject: "tako.v1.evt._repo.<repo>.moved",
+        from: "watcher",
+        about: "A followed branch or tag points to another commit. `changed_paths` files differ, `apps` Applications are rendered for it.",
+    },
+    CatalogueRow {
+        name: "manifests.rendered/1",
+        subject: "tako.v1.evt.<project>.<ns>.<app>.rendered",
+        from: "renderer",
+        about: "The target state of an Application was worked out; the body is in the bucket `blob` under `digest`.",
+    },
+    CatalogueRow {
+        name: "render.failed/1",
+        subject: "tako.v1.evt.<project>.<ns>.<app>.render_failed",
+        from: "renderer",
+        about: "The target state could not be worked out; the last good one stays. `message` names the file and the line.",
+    },
+    CatalogueRow {
+        name: "app.compared/1",
+        subject: "tako.v1.evt.<project>.<ns>.<app>.compared",
+        from: "differ",
+        about: "Target and live state were compared and the status changed.",
+    },
+    CatalogueRow {
+        name: "sync.started/1",
+        subject: "tako.v1.evt.<project>.<ns>.<app>.sync_started",
+        from: "syncer",
+        about: "An operation began, or was resumed after its process was lost (same `opid`).",
+    },
+    CatalogueRow {
+        name: "sync.finished/1",
+        subject: "tako.v1.evt.<project>.<ns>.<app>.sync_finished",
+        from: "syncer",
+        about: "An operation ended; `phase` is Succeeded, Failed or Error.",
+    },
 ];
 
 impl Event {
@@ -62,7 +92,9 @@ impl Event {
             | Self::RenderFailed { app, project, .. }
             | Self::AppCompared { app, project, .. }
             | Self::SyncStarted { app, project, .. }
-            | Self::SyncFinished { app, project, .. } => format!("{PREFIX}.evt.{}.{}.{tail}", token(project), app.token()),
+            | Self::SyncFinished { app, project, .. } => {
+                format!("{PREFIX}.evt.{}.{}.{tail}", token(project), app.token())
+            }
         }
     }
 }
@@ -85,12 +117,46 @@ mod tests {
         let app = AppKey { namespace: "argocd".into(), name: "a.b".into() };
         let text = String::new;
         let events = [
-            Event::RevisionMoved { repo: "r".into(), reference: text(), from: None, to: text(), changed_paths: 0, apps: 0 },
-            Event::ManifestsRendered { app: app.clone(), project: "p".into(), revision: text(), digest: text(), resources: 0, millis: 0 },
+            Event::RevisionMoved {
+                repo: "r".into(),
+                reference: text(),
+                from: None,
+                to: text(),
+                changed_paths: 0,
+                apps: 0,
+            },
+            Event::ManifestsRendered {
+                app: app.clone(),
+                project: "p".into(),
+                revision: text(),
+                digest: text(),
+                resources: 0,
+                millis: 0,
+            },
             Event::RenderFailed { app: app.clone(), project: "p".into(), revision: text(), message: text() },
-            Event::AppCompared { app: app.clone(), project: "p".into(), sync: text(), health: text(), revision: text(), out_of_sync: 0 },
-            Event::SyncStarted { app: app.clone(), project: "p".into(), opid: text(), revision: text(), automated: false },
-            Event::SyncFinished { app, project: "p".into(), opid: text(), phase: text(), message: text(), revision: text() },
+            Event::AppCompared {
+                app: app.clone(),
+                project: "p".into(),
+                sync: text(),
+                health: text(),
+                revision: text(),
+                out_of_sync: 0,
+            },
+            Event::SyncStarted {
+                app: app.clone(),
+                project: "p".into(),
+                opid: text(),
+                revision: text(),
+                automated: false,
+            },
+            Event::SyncFinished {
+                app,
+                project: "p".into(),
+                opid: text(),
+                phase: text(),
+                message: text(),
+                revision: text(),
+            },
         ];
         let mut names: Vec<_> = events.iter().map(|event| event.row().name).collect();
         for event in &events {

@@ -62,7 +62,18 @@ pub struct Follow<T> {
 impl<T: DeserializeOwned> Follow<T> {
     pub(crate) fn new(bus: Bus, bucket: Bucket) -> Self {
         let connections = bus.inner.connections.clone();
-        Self { bus, bucket, connections, messages: None, incarnation: None, last: 0, expected: 1, snapshot_told: false, pending: std::collections::VecDeque::new(), marker: PhantomData }
+        Self {
+            bus,
+            bucket,
+            connections,
+            messages: None,
+            incarnation: None,
+            last: 0,
+            expected: 1,
+            snapshot_told: false,
+            pending: std::collections::VecDeque::new(),
+            marker: PhantomData,
+        }
     }
 
     /// The next change.
@@ -119,7 +130,9 @@ impl<T: DeserializeOwned> Follow<T> {
             } else {
                 match decode(&message.payload) {
                     Ok(value) => self.pending.push_back(Change::Put { key, value, seq }),
-                    Err(error) => tracing::error!(bucket = self.bucket.name(), key, %error, "a value that cannot be read is left out"),
+                    Err(error) => {
+                        tracing::error!(bucket = self.bucket.name(), key, %error, "a value that cannot be read is left out")
+                    }
                 }
             }
         }

@@ -41,9 +41,11 @@ impl<T> Inbox<T> {
     }
 
     async fn subscribe(&self) -> Result<pull::Stream, BusError> {
-        let stream = self.bus.inner.jetstream.get_stream_no_info(self.source.stream).await.map_err(BusError::unreachable)?;
+        let stream =
+            self.bus.inner.jetstream.get_stream_no_info(self.source.stream).await.map_err(BusError::unreachable)?;
         let consumer = stream.create_consumer(self.source.config.clone()).await.map_err(BusError::unreachable)?;
-        let builder = consumer.stream().max_messages_per_batch(self.source.slots).expires(PULL_EXPIRES).heartbeat(PULL_HEARTBEAT);
+        let builder =
+            consumer.stream().max_messages_per_batch(self.source.slots).expires(PULL_EXPIRES).heartbeat(PULL_HEARTBEAT);
         builder.messages().await.map_err(BusError::unreachable)
     }
 

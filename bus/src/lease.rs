@@ -78,10 +78,18 @@ async fn publish(jetstream: &Context, subject: &str, holder: &str, expected: u64
     let mut headers = HeaderMap::new();
     headers.insert("Nats-TTL", TTL_SECONDS.to_string());
     headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
-    let sent = jetstream.publish_with_headers(subject.to_owned(), headers, holder.to_owned().into()).await.map_err(BusError::unreachable)?;
+    let sent = jetstream
+        .publish_with_headers(subject.to_owned(), headers, holder.to_owned().into())
+        .await
+        .map_err(BusError::unreachable)?;
     match sent.await {
         Ok(confirmed) => Ok(Some(confirmed.sequence)),
-        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence || error.to_string().contains("wrong last sequence") => Ok(None),
+        Err(error)
+            if error.kind() == PublishErrorKind::WrongLastSequence
+                || error.to_string().contains("wrong last sequence") =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(BusError::unreachable(error)),
     }
 }
@@ -99,7 +107,14 @@ async fn acquire(jetstream: &Context, subject: &str, holder: &str) -> Result<Opt
     }
 }
 
-async fn renew(jetstream: Context, subject: String, holder: String, mut last: u64, tell_lost: watch::Sender<bool>, mut stopped: watch::Receiver<bool>) -> u64 {
+async fn renew(
+    jetstream: Context,
+    subject: String,
+    holder: String,
+    mut last: u64,
+    tell_lost: watch::Sender<bool>,
+    mut stopped: watch::Receiver<bool>,
+) -> u64 {
     let mut good_until = Instant::now() + HOLD;
     let mut pause = RENEW;
     loop {

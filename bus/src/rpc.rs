@@ -70,7 +70,12 @@ pub struct WebhookVerified {
 
 impl Bus {
     /// Asks, and waits at most `timeout`.
-    pub async fn request<Q: Serialize, R: DeserializeOwned>(&self, tail: &str, ask: &Q, timeout: Duration) -> Result<R, BusError> {
+    pub async fn request<Q: Serialize, R: DeserializeOwned>(
+        &self,
+        tail: &str,
+        ask: &Q,
+        timeout: Duration,
+    ) -> Result<R, BusError> {
         let body = encode(ask)?;
         let asked = self.inner.client.request(format!("{PREFIX}.rpc.{tail}"), body.into());
         match tokio::time::timeout(timeout, asked).await {
@@ -80,7 +85,12 @@ impl Bus {
     }
 
     /// Answers requests until the process ends. Several processes with one `queue` share them.
-    pub async fn serve<Q, R, F, Fut>(&self, tail: &str, queue: &str, handler: F) -> Result<tokio::task::JoinHandle<()>, BusError>
+    pub async fn serve<Q, R, F, Fut>(
+        &self,
+        tail: &str,
+        queue: &str,
+        handler: F,
+    ) -> Result<tokio::task::JoinHandle<()>, BusError>
     where
         Q: DeserializeOwned + Send + 'static,
         R: Serialize + Send + 'static,
@@ -88,7 +98,10 @@ impl Bus {
         Fut: Future<Output = R> + Send + 'static,
     {
         let client = self.inner.client.clone();
-        let mut asked = client.queue_subscribe(format!("{PREFIX}.rpc.{tail}"), queue.to_owned()).await.map_err(BusError::unreachable)?;
+        let mut asked = client
+            .queue_subscribe(format!("{PREFIX}.rpc.{tail}"), queue.to_owned())
+            .await
+            .map_err(BusError::unreachable)?;
         Ok(tokio::spawn(async move {
             while let Some(message) = asked.next().await {
                 let (Ok(ask), Some(reply)) = (decode::<Q>(&message.payload), message.reply) else { continue };

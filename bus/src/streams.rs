@@ -48,22 +48,97 @@ pub struct StreamRow {
 }
 
 const fn kv(name: &'static str, subject: &'static str, mib: i64, about: &'static str) -> StreamRow {
-    StreamRow { name, subject, keep: Keep::Limits, per_subject: 1, refuse_new: false, max_age: Duration::ZERO, max_bytes: mib * MIB, rebuildable: true, undeletable: false, dedupe: Duration::from_secs(2), about }
+    StreamRow {
+        name,
+        subject,
+        keep: Keep::Limits,
+        per_subject: 1,
+        refuse_new: false,
+        max_age: Duration::ZERO,
+        max_bytes: mib * MIB,
+        rebuildable: true,
+        undeletable: false,
+        dedupe: Duration::from_secs(2),
+        about,
+    }
 }
 
 /// All streams.
 pub const STREAMS: &[StreamRow] = &[
-    StreamRow { name: "WORK1", subject: "tako.v1.work.>", keep: Keep::Work, per_subject: 1, refuse_new: false, max_age: DAY, max_bytes: 256 * MIB, rebuildable: true, undeletable: false, dedupe: Duration::from_secs(1), about: "wake-ups, one pending a subject" },
-    StreamRow { name: "CMD1", subject: "tako.v1.cmd.>", keep: Keep::Work, per_subject: 1, refuse_new: true, max_age: DAY, max_bytes: 256 * MIB, rebuildable: false, undeletable: false, dedupe: Duration::from_secs(600), about: "user commands, one subject an operation id" },
-    StreamRow { name: "EVT1", subject: "tako.v1.evt.>", keep: Keep::Limits, per_subject: -1, refuse_new: false, max_age: Duration::from_secs(7 * 24 * 60 * 60), max_bytes: 1024 * MIB, rebuildable: true, undeletable: false, dedupe: Duration::from_secs(120), about: "what happened" },
-    StreamRow { name: "AUDIT1", subject: "tako.v1.audit.>", keep: Keep::Limits, per_subject: -1, refuse_new: false, max_age: Duration::from_secs(400 * 24 * 60 * 60), max_bytes: 2048 * MIB, rebuildable: false, undeletable: true, dedupe: Duration::from_secs(600), about: "who changed what and why, CloudEvents JSON" },
-    StreamRow { name: "DLQ1", subject: "tako.v1.dlq.>", keep: Keep::Limits, per_subject: -1, refuse_new: false, max_age: Duration::from_secs(30 * 24 * 60 * 60), max_bytes: 256 * MIB, rebuildable: false, undeletable: false, dedupe: Duration::from_secs(600), about: "messages that could not be read" },
+    StreamRow {
+        name: "WORK1",
+        subject: "tako.v1.work.>",
+        keep: Keep::Work,
+        per_subject: 1,
+        refuse_new: false,
+        max_age: DAY,
+        max_bytes: 256 * MIB,
+        rebuildable: true,
+        undeletable: false,
+        dedupe: Duration::from_secs(1),
+        about: "wake-ups, one pending a subject",
+    },
+    StreamRow {
+        name: "CMD1",
+        subject: "tako.v1.cmd.>",
+        keep: Keep::Work,
+        per_subject: 1,
+        refuse_new: true,
+        max_age: DAY,
+        max_bytes: 256 * MIB,
+        rebuildable: false,
+        undeletable: false,
+        dedupe: Duration::from_secs(600),
+        about: "user commands, one subject an operation id",
+    },
+    StreamRow {
+        name: "EVT1",
+        subject: "tako.v1.evt.>",
+        keep: Keep::Limits,
+        per_subject: -1,
+        refuse_new: false,
+        max_age: Duration::from_secs(7 * 24 * 60 * 60),
+        max_bytes: 1024 * MIB,
+        rebuildable: true,
+        undeletable: false,
+        dedupe: Duration::from_secs(120),
+        about: "what happened",
+    },
+    StreamRow {
+        name: "AUDIT1",
+        subject: "tako.v1.audit.>",
+        keep: Keep::Limits,
+        per_subject: -1,
+        refuse_new: false,
+        max_age: Duration::from_secs(400 * 24 * 60 * 60),
+        max_bytes: 2048 * MIB,
+        rebuildable: false,
+        undeletable: true,
+        dedupe: Duration::from_secs(600),
+        about: "who changed what and why, CloudEvents JSON",
+    },
+    StreamRow {
+        name: "DLQ1",
+        subject: "tako.v1.dlq.>",
+        keep: Keep::Limits,
+        per_subject: -1,
+        refuse_new: false,
+        max_age: Duration::from_secs(30 * 24 * 60 * 60),
+        max_bytes: 256 * MIB,
+        rebuildable: false,
+        undeletable: false,
+        dedupe: Duration::from_secs(600),
+        about: "messages that could not be read",
+    },
     kv("KV_apps", "$KV.apps.>", 256, "Applications as the API server has them"),
     kv("KV_trees", "$KV.trees.>", 512, "resource trees"),
     kv("KV_targets", "$KV.targets.>", 64, "target states: revision, digest, error"),
     kv("KV_refs", "$KV.refs.>", 64, "where followed revisions point"),
     kv("KV_settings", "$KV.settings.>", 16, "argocd-cm"),
-    StreamRow { max_age: Duration::from_secs(30 * 24 * 60 * 60), ..kv("KV_blob", "$KV.blob.>", 1024, "bodies by digest") },
+    StreamRow {
+        max_age: Duration::from_secs(30 * 24 * 60 * 60),
+        ..kv("KV_blob", "$KV.blob.>", 1024, "bodies by digest")
+    },
     kv("KV_lease", "$KV.lease.>", 16, "who holds what for now"),
 ];
 
@@ -73,7 +148,11 @@ pub(crate) async fn provision(context: &Context, replicas: usize) -> Result<(), 
         context.create_or_update_stream(config(row, replicas)).await.map_err(|error| {
             let reason = error.to_string();
             // The server's own refusals carry a code; anything else is the connection.
-            if reason.contains("can not") || reason.contains("cannot") || reason.contains("10052") { BusError::Stream { stream: row.name, reason } } else { BusError::Unreachable(reason) }
+            if reason.contains("can not") || reason.contains("cannot") || reason.contains("10052") {
+                BusError::Stream { stream: row.name, reason }
+            } else {
+                BusError::Unreachable(reason)
+            }
         })?;
     }
     Ok(())

@@ -11,7 +11,8 @@ pub fn repo_key(url: &str) -> String {
 
 /// Any text as one token: dots become `_`; what is not allowed in a token is hashed away.
 pub(crate) fn token(text: &str) -> String {
-    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    let plain =
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
     if plain { text.replace('.', "_") } else { format!("x{}", repo_key(text)) }
 }
 

@@ -51,7 +51,10 @@ pub(crate) struct RunArgs {
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,kube=warn,async_nats=warn".into()))
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| "info,kube=warn,async_nats=warn".into()),
+        )
         .with_writer(std::io::stderr)
         .init();
     if rustls::crypto::ring::default_provider().install_default().is_err() {
@@ -72,18 +75,40 @@ fn roles(wanted: &[String]) -> anyhow::Result<(Vec<Role>, bool)> {
     if wanted.is_empty() {
         return Ok((Role::ALL.to_vec(), true));
     }
-    let actors: Vec<Role> = wanted.iter().filter(|role| *role != "web").map(|role| role.parse::<Role>().map_err(anyhow::Error::msg)).collect::<Result<_, _>>()?;
+    let actors: Vec<Role> = wanted
+        .iter()
+        .filter(|role| *role != "web")
+        .map(|role| role.parse::<Role>().map_err(anyhow::Error::msg))
+        .collect::<Result<_, _>>()?;
     Ok((actors, wanted.iter().any(|role| role == "web")))
 }
 
-async fn serve(args: RunArgs, roles: Vec<Role>, web: bool, pool: tokio::runtime::Handle, arbiter: actix_rt::ArbiterHandle) -> anyhow::Result<()> {
+async fn serve(
+    args: RunArgs,
+    roles: Vec<Role>,
+    web: bool,
+    pool: tokio::runtime::Handle,
+    arbiter: actix_rt::ArbiterHandle,
+) -> anyhow::Result<()> {
     let mut embedded = None;
     let config = match &args.nats_url {
-        Some(url) => BusConfig { url: url.clone(), user: args.nats_user.clone(), password: args.nats_password.clone(), process: process(), replicas: 1 },
+        Some(url) => BusConfig {
+            url: url.clone(),
+            user: args.nats_user.clone(),
+            password: args.nats_password.clone(),
+            process: process(),
+            replicas: 1,
+        },
         None => {
             let config = EmbeddedConfig { program: args.nats_server.clone(), store_dir: args.data_dir.join("nats") };
             let child = EmbeddedNats::start(config).await.context("nats-server did not start")?;
-            let config = BusConfig { url: child.url(), user: Some(child.user()), password: Some(child.password()), process: process(), replicas: 1 };
+            let config = BusConfig {
+                url: child.url(),
+                user: Some(child.user()),
+                password: Some(child.password()),
+                process: process(),
+                replicas: 1,
+            };
             embedded = Some(child);
             config
         }
@@ -95,7 +120,10 @@ async fn serve(args: RunArgs, roles: Vec<Role>, web: bool, pool: tokio::runtime:
         tako_actors::start(&pipeline, &bus, client, &pool, &arbiter).await?;
     }
     let server = match web {
-        true => Some(tako_web::serve(WebConfig { listen: args.listen, control_namespace: args.namespace.clone() }, bus.clone()).await?),
+        true => Some(
+            tako_web::serve(WebConfig { listen: args.listen, control_namespace: args.namespace.clone() }, bus.clone())
+                .await?,
+        ),
         false => None,
     };
     if let Some(server) = &server {

@@ -101,14 +101,26 @@ mod tests {
             (json!({"selfHeal": true}), after("Failed", "r2"), drift.clone(), Err("Failed last sync attempt to r2: m")),
             (json!({}), json!(null), Facts { sync: SyncCode::Synced, ..drift.clone() }, Err("nothing is out of sync")),
             (json!({}), json!(null), Facts { blocked: true, ..drift.clone() }, Err("error condition")),
-            (json!({"prune": true}), json!(null), Facts { would_prune_all: true, ..drift.clone() }, Err("auto-sync will wipe out all resources")),
-            (json!({"prune": true, "allowEmpty": true}), json!(null), Facts { would_prune_all: true, ..drift.clone() }, sync(true, false)),
+            (
+                json!({"prune": true}),
+                json!(null),
+                Facts { would_prune_all: true, ..drift.clone() },
+                Err("auto-sync will wipe out all resources"),
+            ),
+            (
+                json!({"prune": true, "allowEmpty": true}),
+                json!(null),
+                Facts { would_prune_all: true, ..drift.clone() },
+                sync(true, false),
+            ),
             (json!({}), json!(null), Facts { only_prunes: true, ..drift }, Err("automated pruning is off")),
         ];
         for (policy, state, facts, want) in cases {
             let got = decide(&app(policy.clone(), state.clone()), &facts);
             match (got, want) {
-                (Decision::Sync { prune, self_heal }, Ok(want)) => assert_eq!((prune, self_heal), want, "{policy} {state}"),
+                (Decision::Sync { prune, self_heal }, Ok(want)) => {
+                    assert_eq!((prune, self_heal), want, "{policy} {state}")
+                }
                 (Decision::Wait { reason }, Err(words)) => assert!(reason.contains(words), "{reason} / {words}"),
                 (got, want) => panic!("{policy} {state}: {got:?}, wanted {want:?}"),
             }

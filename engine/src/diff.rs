@@ -13,7 +13,15 @@ pub struct Comparison {
 }
 
 /// Metadata that the server alone sets.
-const SERVER_FIELDS: [&str; 7] = ["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink", "deletionGracePeriodSeconds"];
+const SERVER_FIELDS: [&str; 7] = [
+    "managedFields",
+    "resourceVersion",
+    "generation",
+    "uid",
+    "creationTimestamp",
+    "selfLink",
+    "deletionGracePeriodSeconds",
+];
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Compares. `predicted` is the API server's answer to a dry-run apply of `target`.

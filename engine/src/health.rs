@@ -79,7 +79,17 @@ fn application(live: &Value) -> Health {
 fn autoscaler(live: &Value) -> Health {
     const FAILED: [(&str, &[&str]); 2] = [
         ("AbleToScale", &["FailedGetScale", "FailedUpdateScale"]),
-        ("ScalingActive", &["FailedGetResourceMetric", "FailedGetObjectMetric", "FailedGetPodsMetric", "FailedGetExternalMetric", "FailedComputeMetricsReplicas", "InvalidSelector"]),
+        (
+            "ScalingActive",
+            &[
+                "FailedGetResourceMetric",
+                "FailedGetObjectMetric",
+                "FailedGetPodsMetric",
+                "FailedGetExternalMetric",
+                "FailedComputeMetricsReplicas",
+                "InvalidSelector",
+            ],
+        ),
     ];
     for (kind, reasons) in FAILED {
         if let Some(found) = condition(live, kind)
@@ -88,7 +98,10 @@ fn autoscaler(live: &Value) -> Health {
             return Health::new(HealthCode::Degraded, message(found));
         }
     }
-    let scaling = ["AbleToScale", "ScalingLimited"].into_iter().filter_map(|kind| condition(live, kind)).find(|found| found["status"] == "True");
+    let scaling = ["AbleToScale", "ScalingLimited"]
+        .into_iter()
+        .filter_map(|kind| condition(live, kind))
+        .find(|found| found["status"] == "True");
     match scaling {
         Some(found) => Health::new(HealthCode::Healthy, message(found)),
         None => Health::new(HealthCode::Progressing, "Waiting to Autoscale"),
@@ -126,26 +139,110 @@ mod tests {
             ("apps/v1", "Deployment", json!({"replicas": 3}), done.clone(), Some(Healthy)),
             ("apps/v1", "Deployment", json!({"replicas": 3, "paused": true}), done.clone(), Some(Suspended)),
             ("apps/v1", "Deployment", json!({"replicas": 3}), json!({"observedGeneration": 1}), Some(Progressing)),
-            ("apps/v1", "Deployment", json!({"replicas": 3}), json!({"observedGeneration": 2, "updatedReplicas": 1}), Some(Progressing)),
-            ("apps/v1", "Deployment", json!({"replicas": 3}), json!({"observedGeneration": 2, "replicas": 4, "updatedReplicas": 3, "availableReplicas": 3}), Some(Progressing)),
-            ("apps/v1", "Deployment", json!({"replicas": 3}), json!({"observedGeneration": 2, "conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]}), Some(Degraded)),
-            ("apps/v1", "StatefulSet", json!({"replicas": 3}), json!({"observedGeneration": 2, "readyReplicas": 2}), Some(Progressing)),
-            ("apps/v1", "StatefulSet", json!({"replicas": 3, "updateStrategy": {"type": "OnDelete"}}), done.clone(), Some(Healthy)),
-            ("apps/v1", "StatefulSet", json!({"replicas": 3}), json!({"observedGeneration": 2, "readyReplicas": 3, "currentRevision": "a", "updateRevision": "b"}), Some(Progressing)),
-            ("apps/v1", "DaemonSet", json!({}), json!({"observedGeneration": 2, "desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 2}), Some(Healthy)),
-            ("apps/v1", "DaemonSet", json!({}), json!({"observedGeneration": 2, "desiredNumberScheduled": 2, "updatedNumberScheduled": 1}), Some(Progressing)),
-            ("apps/v1", "ReplicaSet", json!({"replicas": 1}), json!({"observedGeneration": 2, "conditions": [{"type": "ReplicaFailure", "status": "True"}]}), Some(Degraded)),
-            ("v1", "Pod", json!({"restartPolicy": "Always"}), json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}), Some(Healthy)),
-            ("v1", "Pod", json!({"restartPolicy": "Always"}), json!({"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff", "message": "m"}}}]}), Some(Degraded)),
+            (
+                "apps/v1",
+                "Deployment",
+                json!({"replicas": 3}),
+                json!({"observedGeneration": 2, "updatedReplicas": 1}),
+                Some(Progressing),
+            ),
+            (
+                "apps/v1",
+                "Deployment",
+                json!({"replicas": 3}),
+                json!({"observedGeneration": 2, "replicas": 4, "updatedReplicas": 3, "availableReplicas": 3}),
+                Some(Progressing),
+            ),
+            (
+                "apps/v1",
+                "Deployment",
+                json!({"replicas": 3}),
+                json!({"observedGeneration": 2, "conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]}),
+                Some(Degraded),
+            ),
+            (
+                "apps/v1",
+                "StatefulSet",
+                json!({"replicas": 3}),
+                json!({"observedGeneration": 2, "readyReplicas": 2}),
+                Some(Progressing),
+            ),
+            (
+                "apps/v1",
+                "StatefulSet",
+                json!({"replicas": 3, "updateStrategy": {"type": "OnDelete"}}),
+                done.clone(),
+                Some(Healthy),
+            ),
+            (
+                "apps/v1",
+                "StatefulSet",
+                json!({"replicas": 3}),
+                json!({"observedGeneration": 2, "readyReplicas": 3, "currentRevision": "a", "updateRevision": "b"}),
+                Some(Progressing),
+            ),
+            (
+                "apps/v1",
+                "DaemonSet",
+                json!({}),
+                json!({"observedGeneration": 2, "desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 2}),
+                Some(Healthy),
+            ),
+            (
+                "apps/v1",
+                "DaemonSet",
+                json!({}),
+                json!({"observedGeneration": 2, "desiredNumberScheduled": 2, "updatedNumberScheduled": 1}),
+                Some(Progressing),
+            ),
+            (
+                "apps/v1",
+                "ReplicaSet",
+                json!({"replicas": 1}),
+                json!({"observedGeneration": 2, "conditions": [{"type": "ReplicaFailure", "status": "True"}]}),
+                Some(Degraded),
+            ),
+            (
+                "v1",
+                "Pod",
+                json!({"restartPolicy": "Always"}),
+                json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}),
+                Some(Healthy),
+            ),
+            (
+                "v1",
+                "Pod",
+                json!({"restartPolicy": "Always"}),
+                json!({"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff", "message": "m"}}}]}),
+                Some(Degraded),
+            ),
             ("v1", "Pod", json!({"restartPolicy": "Never"}), json!({"phase": "Running"}), Some(Progressing)),
             ("v1", "Pod", json!({"restartPolicy": "Never"}), json!({"phase": "Failed"}), Some(Degraded)),
-            ("batch/v1", "Job", json!({}), json!({"conditions": [{"type": "Complete", "status": "True"}]}), Some(Healthy)),
-            ("batch/v1", "Job", json!({}), json!({"conditions": [{"type": "Failed", "status": "True"}]}), Some(Degraded)),
+            (
+                "batch/v1",
+                "Job",
+                json!({}),
+                json!({"conditions": [{"type": "Complete", "status": "True"}]}),
+                Some(Healthy),
+            ),
+            (
+                "batch/v1",
+                "Job",
+                json!({}),
+                json!({"conditions": [{"type": "Failed", "status": "True"}]}),
+                Some(Degraded),
+            ),
             ("batch/v1", "Job", json!({}), json!({}), Some(Progressing)),
             ("v1", "PersistentVolumeClaim", json!({}), json!({"phase": "Bound"}), Some(Healthy)),
             ("v1", "Service", json!({"type": "LoadBalancer"}), json!({}), Some(Progressing)),
             ("v1", "Service", json!({}), json!({}), Some(Healthy)),
-            ("networking.k8s.io/v1", "Ingress", json!({}), json!({"loadBalancer": {"ingress": [{"ip": "1"}]}}), Some(Healthy)),
+            (
+                "networking.k8s.io/v1",
+                "Ingress",
+                json!({}),
+                json!({"loadBalancer": {"ingress": [{"ip": "1"}]}}),
+                Some(Healthy),
+            ),
             ("v1", "ConfigMap", json!({}), json!({}), None),
             ("batch/v1", "CronJob", json!({}), json!({}), None),
         ];

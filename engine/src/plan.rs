@@ -7,10 +7,40 @@ use crate::resource::{Manifest, ResourceKey};
 
 /// Kinds in the order they are applied; others come after (Argo CD, gitops-engine's list).
 const KIND_ORDER: [&str; 34] = [
-    "Namespace", "NetworkPolicy", "ResourceQuota", "LimitRange", "PodSecurityPolicy", "PodDisruptionBudget", "ServiceAccount", "Secret", "SecretList",
-    "ConfigMap", "StorageClass", "PersistentVolume", "PersistentVolumeClaim", "CustomResourceDefinition", "ClusterRole", "ClusterRoleList",
-    "ClusterRoleBinding", "ClusterRoleBindingList", "Role", "RoleList", "RoleBinding", "RoleBindingList", "Service", "DaemonSet", "Pod",
-    "ReplicationController", "ReplicaSet", "Deployment", "HorizontalPodAutoscaler", "StatefulSet", "Job", "CronJob", "IngressClass", "Ingress",
+    "Namespace",
+    "NetworkPolicy",
+    "ResourceQuota",
+    "LimitRange",
+    "PodSecurityPolicy",
+    "PodDisruptionBudget",
+    "ServiceAccount",
+    "Secret",
+    "SecretList",
+    "ConfigMap",
+    "StorageClass",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "CustomResourceDefinition",
+    "ClusterRole",
+    "ClusterRoleList",
+    "ClusterRoleBinding",
+    "ClusterRoleBindingList",
+    "Role",
+    "RoleList",
+    "RoleBinding",
+    "RoleBindingList",
+    "Service",
+    "DaemonSet",
+    "Pod",
+    "ReplicationController",
+    "ReplicaSet",
+    "Deployment",
+    "HorizontalPodAutoscaler",
+    "StatefulSet",
+    "Job",
+    "CronJob",
+    "IngressClass",
+    "Ingress",
 ];
 
 /// What a plan is made from.
@@ -85,24 +115,49 @@ fn has_option(object: &Manifest, options: &[String], option: &str) -> bool {
 /// Whether deletion of the Application leaves this object: CRDs, `Delete=false`, `helm.sh/resource-policy: keep`.
 pub fn kept_on_delete(live: &Value) -> bool {
     let object = Manifest(live.clone());
-    object.kind() == "CustomResourceDefinition" || has_option(&object, &[], "Delete=false") || object.annotation("helm.sh/resource-policy") == Some("keep")
+    object.kind() == "CustomResourceDefinition"
+        || has_option(&object, &[], "Delete=false")
+        || object.annotation("helm.sh/resource-policy") == Some("keep")
 }
 
 /// Makes the plan.
 pub fn plan_sync(inputs: &PlanInputs) -> SyncPlan {
     let selected = |key: &ResourceKey| {
-        let matches = |one: &SyncResource| one.group == key.group && one.kind == key.kind && one.name == key.name && (one.namespace.is_empty() || one.namespace == key.namespace);
+        let matches = |one: &SyncResource| {
+            one.group == key.group
+                && one.kind == key.kind
+                && one.name == key.name
+                && (one.namespace.is_empty() || one.namespace == key.namespace)
+        };
         inputs.selected.is_empty() || inputs.selected.iter().any(matches)
     };
-    let order = |step: &Step| (step.wave, kind_rank(&step.key.group, &step.key.kind), step.key.kind.clone(), step.key.namespace.clone(), step.key.name.clone());
+    let order = |step: &Step| {
+        (
+            step.wave,
+            kind_rank(&step.key.group, &step.key.kind),
+            step.key.kind.clone(),
+            step.key.namespace.clone(),
+            step.key.name.clone(),
+        )
+    };
     let mut steps: Vec<Step> = inputs
         .targets
         .iter()
         .filter(|manifest| selected(&manifest.key()))
-        .map(|manifest| Step { key: manifest.key(), version: manifest.version().to_owned(), action: Action::Apply(Box::new(manifest.clone())), wave: wave_of(manifest) })
+        .map(|manifest| Step {
+            key: manifest.key(),
+            version: manifest.version().to_owned(),
+            action: Action::Apply(Box::new(manifest.clone())),
+            wave: wave_of(manifest),
+        })
         .collect();
     steps.sort_by_cached_key(order);
-    let mut prunes: Vec<Step> = inputs.extras.iter().filter(|(key, _)| selected(key)).map(|(key, live)| prune_step(inputs, key, live)).collect();
+    let mut prunes: Vec<Step> = inputs
+        .extras
+        .iter()
+        .filter(|(key, _)| selected(key))
+        .map(|(key, live)| prune_step(inputs, key, live))
+        .collect();
     prunes.sort_by_cached_key(order);
     prunes.reverse();
     steps.extend(prunes);
@@ -132,7 +187,9 @@ mod tests {
     use super::*;
 
     fn object(api_version: &str, kind: &str, name: &str, annotations: Value) -> Manifest {
-        Manifest(json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": "n", "uid": format!("uid-{name}"), "annotations": annotations}}))
+        Manifest(
+            json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": "n", "uid": format!("uid-{name}"), "annotations": annotations}}),
+        )
     }
 
     fn extra(manifest: Manifest) -> (ResourceKey, Value) {
@@ -160,19 +217,46 @@ mod tests {
                 object("v1", "Namespace", "ns", json!({})),
                 object("v1", "Service", "early", json!({"argocd.argoproj.io/sync-wave": "-1"})),
             ],
-            extras: vec![extra(object("v1", "ConfigMap", "old", json!({}))), extra(object("apps/v1", "Deployment", "olddep", json!({})))],
+            extras: vec![
+                extra(object("v1", "ConfigMap", "old", json!({}))),
+                extra(object("apps/v1", "Deployment", "olddep", json!({}))),
+            ],
             prune: true,
             ..PlanInputs::default()
         };
-        let want = ["apply early", "apply ns", "apply crd", "apply a", "apply b", "apply custom", "apply late", "prune uid-olddep olddep", "prune uid-old old"];
+        let want = [
+            "apply early",
+            "apply ns",
+            "apply crd",
+            "apply a",
+            "apply b",
+            "apply custom",
+            "apply late",
+            "prune uid-olddep olddep",
+            "prune uid-old old",
+        ];
         assert_eq!(words(&plan_sync(&inputs)), want);
     }
 
     #[test]
     fn nothing_is_pruned_unasked() {
-        let keep = || extra(object("v1", "ConfigMap", "keep", json!({"argocd.argoproj.io/sync-options": "Validate=false, Prune=false"})));
+        let keep = || {
+            extra(object(
+                "v1",
+                "ConfigMap",
+                "keep",
+                json!({"argocd.argoproj.io/sync-options": "Validate=false, Prune=false"}),
+            ))
+        };
         let plain = || extra(object("v1", "ConfigMap", "plain", json!({})));
-        let plan = |prune, options: &[&str]| words(&plan_sync(&PlanInputs { extras: vec![keep(), plain()], prune, options: options.iter().map(ToString::to_string).collect(), ..PlanInputs::default() }));
+        let plan = |prune, options: &[&str]| {
+            words(&plan_sync(&PlanInputs {
+                extras: vec![keep(), plain()],
+                prune,
+                options: options.iter().map(ToString::to_string).collect(),
+                ..PlanInputs::default()
+            }))
+        };
         assert_eq!(plan(false, &[]), ["ignored (requires pruning) plain", "ignored (no prune) keep"]);
         assert_eq!(plan(true, &[]), ["prune uid-plain plain", "ignored (no prune) keep"]);
         assert_eq!(plan(true, &["Prune=false"]), ["ignored (no prune) plain", "ignored (no prune) keep"]);
@@ -191,7 +275,9 @@ mod tests {
     #[test]
     fn deletion_keeps_what_asks_to_stay() {
         assert!(kept_on_delete(&object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "a", json!({})).0));
-        assert!(kept_on_delete(&object("v1", "ConfigMap", "a", json!({"argocd.argoproj.io/sync-options": "Delete=false"})).0));
+        assert!(kept_on_delete(
+            &object("v1", "ConfigMap", "a", json!({"argocd.argoproj.io/sync-options": "Delete=false"})).0
+        ));
         assert!(!kept_on_delete(&object("v1", "ConfigMap", "a", json!({})).0));
     }
 }

@@ -65,7 +65,12 @@ impl Manifest {
 
     /// The key.
     pub fn key(&self) -> ResourceKey {
-        ResourceKey { group: self.group().to_owned(), kind: self.kind().to_owned(), namespace: self.namespace().unwrap_or_default().to_owned(), name: self.name().to_owned() }
+        ResourceKey {
+            group: self.group().to_owned(),
+            kind: self.kind().to_owned(),
+            namespace: self.namespace().unwrap_or_default().to_owned(),
+            name: self.name().to_owned(),
+        }
     }
 
     /// An annotation.

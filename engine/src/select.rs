@@ -16,7 +16,12 @@ pub struct DirectoryRules {
 impl From<&Source> for DirectoryRules {
     fn from(source: &Source) -> Self {
         let Some(directory) = &source.directory else { return Self::default() };
-        let matcher = |pattern: &Option<String>| pattern.as_deref().filter(|text| !text.is_empty()).map(|text| Glob::new(text).ok().map(|glob| glob.compile_matcher()));
+        let matcher = |pattern: &Option<String>| {
+            pattern
+                .as_deref()
+                .filter(|text| !text.is_empty())
+                .map(|text| Glob::new(text).ok().map(|glob| glob.compile_matcher()))
+        };
         let include = matcher(&directory.include);
         Self {
             recurse: directory.recurse.unwrap_or_default(),
@@ -31,10 +36,12 @@ impl DirectoryRules {
     /// Whether the file at this path, relative to the source, is a manifest.
     pub fn wants(&self, path: &str) -> bool {
         let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
-        if !matches!(extension, "yaml" | "yml" | "json") || (!self.recurse && path.contains('/')) || self.broken_include {
+        if !matches!(extension, "yaml" | "yml" | "json") || (!self.recurse && path.contains('/')) || self.broken_include
+        {
             return false;
         }
-        self.include.as_ref().is_none_or(|glob| glob.is_match(path)) && !self.exclude.as_ref().is_some_and(|glob| glob.is_match(path))
+        self.include.as_ref().is_none_or(|glob| glob.is_match(path))
+            && !self.exclude.as_ref().is_some_and(|glob| glob.is_match(path))
     }
 }
 

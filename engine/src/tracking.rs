@@ -28,13 +28,24 @@ pub fn parse_tracking_id(text: &str) -> Option<TrackingId> {
     let (group, kind) = kind.split_once('/')?;
     let (namespace, name) = object.split_once('/')?;
     let owned = str::to_owned;
-    (!instance.is_empty()).then(|| TrackingId { instance: owned(instance), group: owned(group), kind: owned(kind), namespace: owned(namespace), name: owned(name) })
+    (!instance.is_empty()).then(|| TrackingId {
+        instance: owned(instance),
+        group: owned(group),
+        kind: owned(kind),
+        namespace: owned(namespace),
+        name: owned(name),
+    })
 }
 
 /// Fills the namespace of namespaced kinds, clears it of others, and puts on the tracking mark.
 /// `namespaced` answers for (group, kind); a kind not served yet keeps what it says.
 /// CustomResourceDefinitions get no mark: removing one from git must not delete every object of its kind.
-pub fn stamp(manifest: &mut Manifest, instance: &str, destination: &str, namespaced: impl Fn(&str, &str) -> Option<bool>) {
+pub fn stamp(
+    manifest: &mut Manifest,
+    instance: &str,
+    destination: &str,
+    namespaced: impl Fn(&str, &str) -> Option<bool>,
+) {
     let (group, kind) = (manifest.group().to_owned(), manifest.kind().to_owned());
     let scope = namespaced(&group, &kind);
     let own = manifest.namespace().map(str::to_owned);
@@ -79,10 +90,26 @@ mod tests {
             _ => None,
         };
         let cases = [
-            (json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}), Some("app:/ConfigMap:dest/a"), Some("dest")),
-            (json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "own"}}), Some("app:/ConfigMap:own/a"), Some("own")),
-            (json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "a", "namespace": "x", "annotations": null}}), Some("app:rbac.authorization.k8s.io/ClusterRole:dest/a"), None),
-            (json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "a"}}), None, None),
+            (
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}),
+                Some("app:/ConfigMap:dest/a"),
+                Some("dest"),
+            ),
+            (
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "own"}}),
+                Some("app:/ConfigMap:own/a"),
+                Some("own"),
+            ),
+            (
+                json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "a", "namespace": "x", "annotations": null}}),
+                Some("app:rbac.authorization.k8s.io/ClusterRole:dest/a"),
+                None,
+            ),
+            (
+                json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "a"}}),
+                None,
+                None,
+            ),
         ];
         for (object, id, namespace) in cases {
             let mut manifest = Manifest(object);

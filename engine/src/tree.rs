@@ -110,7 +110,14 @@ fn parents(live: &Value, namespace: &str) -> Vec<ResourceRef> {
         let text = |field: &str| owner[field].as_str().unwrap_or_default().to_owned();
         let api_version = text("apiVersion");
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", &api_version));
-        ResourceRef { group: group.to_owned(), version: version.to_owned(), kind: text("kind"), namespace: namespace.to_owned(), name: text("name"), uid: text("uid") }
+        ResourceRef {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            kind: text("kind"),
+            namespace: namespace.to_owned(),
+            name: text("name"),
+            uid: text("uid"),
+        }
     };
     owners.into_iter().flatten().map(reference).collect()
 }
@@ -124,7 +131,8 @@ fn info(live: &Value, object: &Manifest) -> Vec<InfoItem> {
             if let Some(node) = live.pointer("/spec/nodeName").and_then(Value::as_str) {
                 items.push(item("Node", node.to_owned()));
             }
-            let statuses: Vec<&Value> = live.pointer("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten().collect();
+            let statuses: Vec<&Value> =
+                live.pointer("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten().collect();
             let total = live.pointer("/spec/containers").and_then(Value::as_array).map_or(0, Vec::len);
             let ready = statuses.iter().filter(|status| status["ready"] == true).count();
             items.push(item("Containers", format!("{ready}/{total}")));
@@ -150,7 +158,9 @@ fn pod_reason(live: &Value) -> String {
     }
     let statuses = live.pointer("/status/containerStatuses").and_then(Value::as_array);
     let waiting = statuses.into_iter().flatten().find_map(|status| {
-        ["/state/waiting/reason", "/state/terminated/reason"].iter().find_map(|pointer| status.pointer(pointer).and_then(Value::as_str))
+        ["/state/waiting/reason", "/state/terminated/reason"]
+            .iter()
+            .find_map(|pointer| status.pointer(pointer).and_then(Value::as_str))
     });
     waiting.or(text("/status/reason")).or(text("/status/phase")).unwrap_or("Unknown").to_owned()
 }
@@ -158,9 +168,12 @@ fn pod_reason(live: &Value) -> String {
 /// The container images that an object names, sorted.
 pub fn images_of(live: &Value) -> Vec<String> {
     const POD_SPECS: [&str; 3] = ["/spec/template/spec", "/spec/jobTemplate/spec/template/spec", "/spec"];
-    let specs = POD_SPECS.iter().filter_map(|pointer| live.pointer(pointer)).filter(|spec| spec.get("containers").is_some());
+    let specs =
+        POD_SPECS.iter().filter_map(|pointer| live.pointer(pointer)).filter(|spec| spec.get("containers").is_some());
     let images: BTreeSet<String> = specs
-        .flat_map(|spec| ["initContainers", "containers"].into_iter().filter_map(|list| spec[list].as_array()).flatten())
+        .flat_map(|spec| {
+            ["initContainers", "containers"].into_iter().filter_map(|list| spec[list].as_array()).flatten()
+        })
         .filter_map(|container| container["image"].as_str().map(str::to_owned))
         .collect();
     images.into_iter().collect()

@@ -50,7 +50,11 @@ impl FromRequest for Account {
 
 async fn judge(request: &HttpRequest) -> Result<Account, WebError> {
     let state = request.app_data::<web::Data<State>>().ok_or(WebError::Unauthenticated)?.clone();
-    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer "));
+    let bearer = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
     let token = match bearer {
         Some(token) => token.to_owned(),
         None => {
@@ -69,7 +73,9 @@ async fn judge(request: &HttpRequest) -> Result<Account, WebError> {
         Some(verified) => verified,
         None => {
             let bus = state.sessions.bus.clone();
-            let verified: SessionVerified = state.on_pool(async move { bus.request("session.verify", &SessionVerify { token }, VERIFY_WITHIN).await }).await??;
+            let verified: SessionVerified = state
+                .on_pool(async move { bus.request("session.verify", &SessionVerify { token }, VERIFY_WITHIN).await })
+                .await??;
             state.sessions.known.insert(hash, verified.clone());
             verified
         }
@@ -83,7 +89,9 @@ pub(crate) fn same_origin(request: &HttpRequest) -> bool {
     if matches!(*request.method(), Method::GET | Method::HEAD) && !upgrade {
         return true;
     }
-    let Some(origin) = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok()) else { return false };
+    let Some(origin) = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok()) else {
+        return false;
+    };
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     origin.split_once("://").is_some_and(|(_, authority)| !host.is_empty() && authority == host)
 }

@@ -50,7 +50,10 @@ impl State {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.pool.spawn(future).await.map_err(|_| WebError::Unavailable("the request was given up; try again".to_owned()))
+        self.pool
+            .spawn(future)
+            .await
+            .map_err(|_| WebError::Unavailable("the request was given up; try again".to_owned()))
     }
 }
 
@@ -91,7 +94,12 @@ pub async fn serve(config: WebConfig, bus: Bus) -> Result<ServerHandle, WebError
             let system = actix_web::rt::System::new();
             system.block_on(async move {
                 let factory = move || App::new().app_data(state.clone()).wrap(headers()).configure(routes::configure);
-                let bound = HttpServer::new(factory).workers(WORKERS).client_request_timeout(REQUEST_TIMEOUT).disable_signals().shutdown_timeout(2).bind(config.listen);
+                let bound = HttpServer::new(factory)
+                    .workers(WORKERS)
+                    .client_request_timeout(REQUEST_TIMEOUT)
+                    .disable_signals()
+                    .shutdown_timeout(2)
+                    .bind(config.listen);
                 match bound {
                     Ok(server) => {
                         let address = server.addrs().first().copied().unwrap_or(config.listen);
@@ -102,7 +110,8 @@ pub async fn serve(config: WebConfig, bus: Bus) -> Result<ServerHandle, WebError
                         }
                     }
                     Err(error) => {
-                        let _ = tell.send(Err(format!("cannot listen on {}: {error}; choose another --listen", config.listen)));
+                        let _ = tell
+                            .send(Err(format!("cannot listen on {}: {error}; choose another --listen", config.listen)));
                     }
                 }
             });
@@ -117,7 +126,10 @@ pub async fn serve(config: WebConfig, bus: Bus) -> Result<ServerHandle, WebError
 
 fn headers() -> DefaultHeaders {
     DefaultHeaders::new()
-        .add(("Content-Security-Policy", "default-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'"))
+        .add((
+            "Content-Security-Policy",
+            "default-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'",
+        ))
         .add(("X-Frame-Options", "DENY"))
         .add(("X-Content-Type-Options", "nosniff"))
         .add(("Referrer-Policy", "no-referrer"))

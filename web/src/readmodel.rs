@@ -66,9 +66,17 @@ impl AppSummary {
             labels: app.metadata.labels.clone(),
             created_at: app.metadata.creation_timestamp.clone(),
             reconciled_at: status.reconciled_at.clone(),
-            conditions: status.conditions.iter().map(|condition| json!({"type": condition.r#type, "message": condition.message})).collect(),
+            conditions: status
+                .conditions
+                .iter()
+                .map(|condition| json!({"type": condition.r#type, "message": condition.message}))
+                .collect(),
             resources: status.resources.len(),
-            out_of_sync: status.resources.iter().filter(|resource| resource.status == Some(SyncCode::OutOfSync)).count(),
+            out_of_sync: status
+                .resources
+                .iter()
+                .filter(|resource| resource.status == Some(SyncCode::OutOfSync))
+                .count(),
         }
     }
 }
@@ -169,7 +177,11 @@ pub(crate) struct ReadModel {
 impl ReadModel {
     /// Follows the bus from now on.
     pub(crate) fn start(bus: &Bus) -> Self {
-        let model = Self { tables: Arc::default(), told: broadcast::channel(BEHIND_MAX).0, incarnation: uuid::Uuid::new_v4().to_string().into() };
+        let model = Self {
+            tables: Arc::default(),
+            told: broadcast::channel(BEHIND_MAX).0,
+            incarnation: uuid::Uuid::new_v4().to_string().into(),
+        };
         let (apps, trees) = (model.clone(), model.clone());
         let bus_of_apps = bus.clone();
         tokio::spawn(async move {

@@ -17,7 +17,9 @@ pub(crate) const FIELD_MANAGER: &str = "argocd-controller";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClusterError {
     /// The kind is not served; its CRD may still be missing.
-    #[error("the cluster serves no {kind} in {api_version}; install its CustomResourceDefinition or correct apiVersion and kind")]
+    #[error(
+        "the cluster serves no {kind} in {api_version}; install its CustomResourceDefinition or correct apiVersion and kind"
+    )]
     UnknownKind {
         /// `group/version` as written in the manifest.
         api_version: String,
@@ -42,7 +44,9 @@ impl ClusterError {
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::UnknownKind { .. } | Self::Json(_) => true,
-            Self::Api(kube::Error::Api(status)) => (400..500).contains(&status.code) && !matches!(status.code, 408 | 409 | 429),
+            Self::Api(kube::Error::Api(status)) => {
+                (400..500).contains(&status.code) && !matches!(status.code, 408 | 409 | 429)
+            }
             Self::Api(_) => false,
         }
     }
@@ -97,7 +101,8 @@ impl Cluster {
             let versions: Vec<String> = group.versions().map(str::to_owned).collect();
             for version in versions {
                 for (resource, capabilities) in group.versioned_resources(&version) {
-                    let watchable = capabilities.supports_operation(verbs::LIST) && capabilities.supports_operation(verbs::WATCH);
+                    let watchable =
+                        capabilities.supports_operation(verbs::LIST) && capabilities.supports_operation(verbs::WATCH);
                     let served = Served {
                         namespaced: capabilities.scope == Scope::Namespaced,
                         watchable,
@@ -120,7 +125,10 @@ impl Cluster {
 
     /// Whether objects of the kind live in namespaces; `None` when the kind is not served.
     pub(crate) fn namespaced(&self, group: &str, kind: &str) -> Option<bool> {
-        self.catalogue().get(&(group.to_owned(), kind.to_owned())).and_then(|all| all.first()).map(|served| served.namespaced)
+        self.catalogue()
+            .get(&(group.to_owned(), kind.to_owned()))
+            .and_then(|all| all.first())
+            .map(|served| served.namespaced)
     }
 
     /// Reads the catalogue if it was never read.
@@ -177,8 +185,10 @@ impl Cluster {
     /// Server-side apply with force; `dry_run` answers what would be, and changes nothing.
     pub(crate) async fn apply(&self, manifest: &Manifest, dry_run: bool) -> Result<Value, ClusterError> {
         let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
-        let params = PatchParams { dry_run, force: true, field_manager: Some(FIELD_MANAGER.to_owned()), field_validation: None };
-        let answer = self.api(&served, manifest.namespace()).patch(manifest.name(), &params, &Patch::Apply(&manifest.0)).await?;
+        let params =
+            PatchParams { dry_run, force: true, field_manager: Some(FIELD_MANAGER.to_owned()), field_validation: None };
+        let answer =
+            self.api(&served, manifest.namespace()).patch(manifest.name(), &params, &Patch::Apply(&manifest.0)).await?;
         Ok(serde_json::to_value(answer)?)
     }
 
@@ -213,7 +223,10 @@ impl Applications {
 
     /// The kind as the API server knows it.
     pub(crate) fn resource() -> ApiResource {
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Application"), "applications")
+        ApiResource::from_gvk_with_plural(
+            &GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Application"),
+            "applications",
+        )
     }
 
     /// The API of one namespace.
@@ -222,13 +235,20 @@ impl Applications {
     }
 
     /// Reads one Application from the API server, the truth; `None` when it is gone.
-    pub(crate) async fn get(&self, key: &tako_engine::app::AppKey) -> Result<Option<tako_engine::app::Application>, ClusterError> {
+    pub(crate) async fn get(
+        &self,
+        key: &tako_engine::app::AppKey,
+    ) -> Result<Option<tako_engine::app::Application>, ClusterError> {
         let found = self.api(&key.namespace).get_opt(&key.name).await?;
         found.map(application).transpose()
     }
 
     /// Merge-patches one Application. With `resourceVersion` in the patch it is a compare-and-swap.
-    pub(crate) async fn patch(&self, key: &tako_engine::app::AppKey, patch: &Value) -> Result<tako_engine::app::Application, ClusterError> {
+    pub(crate) async fn patch(
+        &self,
+        key: &tako_engine::app::AppKey,
+        patch: &Value,
+    ) -> Result<tako_engine::app::Application, ClusterError> {
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         application(self.api(&key.namespace).patch(&key.name, &params, &Patch::Merge(patch)).await?)
     }

@@ -103,7 +103,8 @@ impl GitCache {
     /// Opens the cache below `root`, finding the repositories of earlier runs.
     pub(crate) fn open(root: &Path) -> Result<Self, GitError> {
         let cache = Self { root: root.to_owned(), repos: Arc::default() };
-        let fail = |error: std::io::Error| GitError::Cache { path: root.display().to_string(), reason: error.to_string() };
+        let fail =
+            |error: std::io::Error| GitError::Cache { path: root.display().to_string(), reason: error.to_string() };
         fs::create_dir_all(root).map_err(fail)?;
         for entry in fs::read_dir(root).map_err(fail)? {
             let directory = entry.map_err(fail)?.path();
@@ -158,11 +159,14 @@ impl Repository {
         let (done, watch) = std::sync::mpsc::channel::<()>();
         let flag = stop.clone();
         std::thread::spawn(move || {
-            if watch.recv_timeout(FETCH_TIMEOUT).is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout) {
+            if watch.recv_timeout(FETCH_TIMEOUT).is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout)
+            {
                 flag.store(true, Ordering::Relaxed);
             }
         });
-        let refs = self.fetch_within(&stop).map_err(|reason| GitError::Unreachable { url: redact(&self.url), reason: redact(&reason) });
+        let refs = self
+            .fetch_within(&stop)
+            .map_err(|reason| GitError::Unreachable { url: redact(&self.url), reason: redact(&reason) });
         drop(done);
         refs
     }
@@ -172,10 +176,17 @@ impl Repository {
         let say = |error: &dyn std::fmt::Display| error.to_string();
         let remote = repo
             .remote_at(self.url.as_str())
-            .and_then(|remote| remote.with_fetch_tags(gix::remote::fetch::Tags::None).with_refspecs(["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", "+HEAD:refs/takobune/HEAD"], Direction::Fetch))
+            .and_then(|remote| {
+                remote.with_fetch_tags(gix::remote::fetch::Tags::None).with_refspecs(
+                    ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", "+HEAD:refs/takobune/HEAD"],
+                    Direction::Fetch,
+                )
+            })
             .map_err(|error| say(&error))?;
         let connection = remote.connect(Direction::Fetch).map_err(|error| say(&error))?.with_credentials(|_| Ok(None));
-        let prepared = connection.prepare_fetch(gix::progress::Discard, gix::remote::ref_map::Options::default()).map_err(|error| say(&error))?;
+        let prepared = connection
+            .prepare_fetch(gix::progress::Discard, gix::remote::ref_map::Options::default())
+            .map_err(|error| say(&error))?;
         let outcome = prepared.receive(gix::progress::Discard, stop).map_err(|error| say(&error))?;
         let mut refs = Refs::default();
         for remote_ref in &outcome.ref_map.remote_refs {
@@ -212,7 +223,8 @@ impl Repository {
         }
         let missing = || GitError::NoPath { path: path.to_owned(), revision: commit.to_owned() };
         let tree = repo.find_tree(root).map_err(|error| self.broken(error.to_string()))?;
-        let entry = tree.lookup_entry_by_path(&clean).map_err(|error| self.broken(error.to_string()))?.ok_or_else(missing)?;
+        let entry =
+            tree.lookup_entry_by_path(&clean).map_err(|error| self.broken(error.to_string()))?.ok_or_else(missing)?;
         if entry.mode().is_tree() { Ok(entry.object_id()) } else { Err(missing()) }
     }
 
@@ -224,9 +236,19 @@ impl Repository {
         Ok(files)
     }
 
-    fn collect(&self, repo: &gix::Repository, tree: ObjectId, prefix: &str, recurse: bool, files: &mut Vec<File>) -> Result<(), GitError> {
+    fn collect(
+        &self,
+        repo: &gix::Repository,
+        tree: ObjectId,
+        prefix: &str,
+        recurse: bool,
+        files: &mut Vec<File>,
+    ) -> Result<(), GitError> {
         if prefix.matches('/').count() > DEPTH_MAX {
-            return Err(GitError::Limit { path: prefix.to_owned(), what: format!("directories are nested deeper than {DEPTH_MAX}") });
+            return Err(GitError::Limit {
+                path: prefix.to_owned(),
+                what: format!("directories are nested deeper than {DEPTH_MAX}"),
+            });
         }
         let tree = repo.find_tree(tree).map_err(|error| self.broken(error.to_string()))?;
         for entry in tree.iter() {
@@ -238,7 +260,10 @@ impl Repository {
                 self.collect(repo, entry.object_id(), &format!("{path}/"), true, files)?;
             }
             if files.len() > FILES_MAX {
-                return Err(GitError::Limit { path: prefix.to_owned(), what: format!("more than {FILES_MAX} files; narrow spec.source.path") });
+                return Err(GitError::Limit {
+                    path: prefix.to_owned(),
+                    what: format!("more than {FILES_MAX} files; narrow spec.source.path"),
+                });
             }
         }
         Ok(())
@@ -253,7 +278,8 @@ impl Repository {
             return Err(limit(format!("the file has {} bytes, more than the {FILE_BYTES_MAX} allowed", header.size())));
         }
         let blob = repo.find_object(file.id).map_err(|error| self.broken(error.to_string()))?;
-        String::from_utf8(blob.data.clone()).map_err(|_| limit("the file is not UTF-8 text; exclude it with spec.source.directory.exclude".to_owned()))
+        String::from_utf8(blob.data.clone())
+            .map_err(|_| limit("the file is not UTF-8 text; exclude it with spec.source.directory.exclude".to_owned()))
     }
 
     fn no_revision(&self, revision: &str) -> GitError {
@@ -273,19 +299,31 @@ impl Refs {
             "" | "HEAD" => vec!["HEAD".to_owned()],
             name => vec![format!("refs/heads/{name}"), format!("refs/tags/{name}"), name.to_owned()],
         };
-        let commit_id = (revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| revision.to_lowercase());
+        let commit_id = (revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .then(|| revision.to_lowercase());
         names.iter().find_map(|name| self.by_name.get(name).cloned()).or(commit_id)
     }
 }
 
 fn tree_of(repo: &gix::Repository, commit: &str) -> Result<ObjectId, String> {
     let id = ObjectId::from_hex(commit.as_bytes()).map_err(|error| error.to_string())?;
-    let commit = repo.find_object(id).map_err(|error| error.to_string())?.peel_to_kind(gix::object::Kind::Tree).map_err(|error| error.to_string())?;
+    let commit = repo
+        .find_object(id)
+        .map_err(|error| error.to_string())?
+        .peel_to_kind(gix::object::Kind::Tree)
+        .map_err(|error| error.to_string())?;
     Ok(commit.id)
 }
 
 /// Walks two trees side by side, going only into what differs: the cost is that of the change, not of the repository.
-fn compare_trees(repo: &gix::Repository, old: Option<ObjectId>, new: Option<ObjectId>, prefix: &str, changed: &mut Vec<String>, depth: usize) -> Result<(), String> {
+fn compare_trees(
+    repo: &gix::Repository,
+    old: Option<ObjectId>,
+    new: Option<ObjectId>,
+    prefix: &str,
+    changed: &mut Vec<String>,
+    depth: usize,
+) -> Result<(), String> {
     if old == new || depth > DEPTH_MAX {
         return Ok(());
     }
@@ -321,7 +359,10 @@ fn compare_trees(repo: &gix::Repository, old: Option<ObjectId>, new: Option<Obje
 
 /// A source path without `.` parts; absolute paths and `..` are refused (research/pains.md S-tests for rendering).
 pub(crate) fn clean_path(path: &str) -> Result<String, GitError> {
-    let refuse = || GitError::Limit { path: path.to_owned(), what: "spec.source.path must be relative and may not contain `..`".to_owned() };
+    let refuse = || GitError::Limit {
+        path: path.to_owned(),
+        what: "spec.source.path must be relative and may not contain `..`".to_owned(),
+    };
     if path.starts_with('/') {
         return Err(refuse());
     }
@@ -361,8 +402,22 @@ mod tests {
     #[test]
     fn revisions_resolve_as_argo_cd_does() {
         let sha = "a".repeat(40);
-        let refs = Refs { by_name: HashMap::from([("HEAD".into(), "1".into()), ("refs/heads/main".into(), "1".into()), ("refs/tags/v1".into(), "2".into())]) };
-        for (revision, want) in [("", Some("1")), ("HEAD", Some("1")), ("main", Some("1")), ("v1", Some("2")), ("refs/tags/v1", Some("2")), (sha.as_str(), Some(sha.as_str())), ("gone", None)] {
+        let refs = Refs {
+            by_name: HashMap::from([
+                ("HEAD".into(), "1".into()),
+                ("refs/heads/main".into(), "1".into()),
+                ("refs/tags/v1".into(), "2".into()),
+            ]),
+        };
+        for (revision, want) in [
+            ("", Some("1")),
+            ("HEAD", Some("1")),
+            ("main", Some("1")),
+            ("v1", Some("2")),
+            ("refs/tags/v1", Some("2")),
+            (sha.as_str(), Some(sha.as_str())),
+            ("gone", None),
+        ] {
             assert_eq!(refs.resolve(revision).as_deref(), want, "{revision}");
         }
     }

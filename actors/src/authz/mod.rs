@@ -58,7 +58,9 @@ impl Authz {
         // An unknown name costs the same time as a wrong password: it is checked against a hash all the same.
         let known = ask.username == "admin";
         let hash = secrets.admin_password.clone();
-        let right = tokio::task::spawn_blocking(move || bcrypt::verify(&ask.password, &hash).unwrap_or(false)).await.unwrap_or(false);
+        let right = tokio::task::spawn_blocking(move || bcrypt::verify(&ask.password, &hash).unwrap_or(false))
+            .await
+            .unwrap_or(false);
         if !(known && right) {
             return refused(WRONG);
         }
@@ -72,7 +74,9 @@ impl Authz {
         let secrets = self.secrets.current();
         match token::verify(&secrets.server_key, &ask.token, crate::unix_now()) {
             // A password change ends the sessions begun before it (Argo CD).
-            Ok(claims) if claims.iat >= secrets.admin_password_mtime => SessionVerified { ok: true, username: claims.account().to_owned(), expires_at: claims.exp },
+            Ok(claims) if claims.iat >= secrets.admin_password_mtime => {
+                SessionVerified { ok: true, username: claims.account().to_owned(), expires_at: claims.exp }
+            }
             _ => SessionVerified { ok: false, username: String::new(), expires_at: 0 },
         }
     }
@@ -85,10 +89,16 @@ impl Authz {
         let secrets = self.secrets.current();
         let Some(key) = &secrets.github_webhook else { return WebhookVerified { ok: true, message: String::new() } };
         let Some(signature) = ask.signature.as_deref().and_then(|header| header.strip_prefix("sha256=")) else {
-            return refused("X-Hub-Signature-256 is missing; set the webhook's secret at GitHub to webhook.github.secret of argocd-secret");
+            return refused(
+                "X-Hub-Signature-256 is missing; set the webhook's secret at GitHub to webhook.github.secret of argocd-secret",
+            );
         };
         let Ok(given) = hex::decode(signature) else { return refused("X-Hub-Signature-256 is not hexadecimal") };
         let wanted = token::hmac_sha256(key.as_bytes(), &ask.body);
-        if bool::from(wanted.as_slice().ct_eq(&given)) { WebhookVerified { ok: true, message: String::new() } } else { refused("HMAC verification failed") }
+        if bool::from(wanted.as_slice().ct_eq(&given)) {
+            WebhookVerified { ok: true, message: String::new() }
+        } else {
+            refused("HMAC verification failed")
+        }
     }
 }

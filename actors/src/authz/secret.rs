@@ -60,12 +60,21 @@ impl Secrets {
 }
 
 fn read(secret: &Secret) -> Held {
-    let text = |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map(|value| String::from_utf8_lossy(&value.0).into_owned());
-    let mtime = text("admin.passwordMtime").and_then(|time| time.parse::<jiff::Timestamp>().ok()).map_or(0, jiff::Timestamp::as_second);
+    let text = |key: &str| {
+        secret.data.as_ref().and_then(|data| data.get(key)).map(|value| String::from_utf8_lossy(&value.0).into_owned())
+    };
+    let mtime = text("admin.passwordMtime")
+        .and_then(|time| time.parse::<jiff::Timestamp>().ok())
+        .map_or(0, jiff::Timestamp::as_second);
     Held {
         admin_password: text("admin.password").unwrap_or_default(),
         admin_password_mtime: mtime,
-        server_key: secret.data.as_ref().and_then(|data| data.get("server.secretkey")).map(|key| key.0.clone()).unwrap_or_default(),
+        server_key: secret
+            .data
+            .as_ref()
+            .and_then(|data| data.get("server.secretkey"))
+            .map(|key| key.0.clone())
+            .unwrap_or_default(),
         github_webhook: text("webhook.github.secret").filter(|key| !key.is_empty()),
     }
 }
@@ -81,21 +90,33 @@ async fn complete(api: &Api<Secret>) -> Result<Secret, StartError> {
     let existing = match api.get_opt(NAME).await? {
         Some(secret) => secret,
         None => {
-            let labels = BTreeMap::from([("app.kubernetes.io/name".to_owned(), NAME.to_owned()), ("app.kubernetes.io/part-of".to_owned(), "argocd".to_owned())]);
-            let empty = Secret { metadata: ObjectMeta { name: Some(NAME.to_owned()), labels: Some(labels), ..ObjectMeta::default() }, ..Secret::default() };
+            let labels = BTreeMap::from([
+                ("app.kubernetes.io/name".to_owned(), NAME.to_owned()),
+                ("app.kubernetes.io/part-of".to_owned(), "argocd".to_owned()),
+            ]);
+            let empty = Secret {
+                metadata: ObjectMeta { name: Some(NAME.to_owned()), labels: Some(labels), ..ObjectMeta::default() },
+                ..Secret::default()
+            };
             match api.create(&PostParams::default(), &empty).await {
                 Err(kube::Error::Api(status)) if status.code == 409 => api.get(NAME).await?,
                 other => other?,
             }
         }
     };
-    let has = |key: &str| existing.data.as_ref().is_some_and(|data| data.get(key).is_some_and(|value| !value.0.is_empty()));
+    let has =
+        |key: &str| existing.data.as_ref().is_some_and(|data| data.get(key).is_some_and(|value| !value.0.is_empty()));
     let mut data: BTreeMap<String, ByteString> = BTreeMap::new();
     if !has("server.secretkey") {
         data.insert("server.secretkey".to_owned(), ByteString(random(32)?));
     }
     if !has("admin.password") {
-        let password: String = random(16)?.iter().map(|byte| char::from(b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789-"[usize::from(*byte) % 58])).collect();
+        let password: String = random(16)?
+            .iter()
+            .map(|byte| {
+                char::from(b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789-"[usize::from(*byte) % 58])
+            })
+            .collect();
         let hash = bcrypt::hash(&password, COST).map_err(|_| StartError::Random)?;
         publish_initial(api, &password).await?;
         data.insert("admin.password".to_owned(), ByteString(hash.into_bytes()));

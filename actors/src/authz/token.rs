@@ -64,11 +64,13 @@ pub(super) fn verify(key: &[u8], token: &str, now: i64) -> Result<Claims, Refuse
     let (header, payload) = signed.split_once('.').ok_or(Refused::Shape)?;
     let given = BASE64.decode(signature).map_err(|_| Refused::Shape)?;
     hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, key), signed.as_bytes(), &given).map_err(|_| Refused::Signature)?;
-    let header: serde_json::Value = BASE64.decode(header).ok().and_then(|text| serde_json::from_slice(&text).ok()).ok_or(Refused::Shape)?;
+    let header: serde_json::Value =
+        BASE64.decode(header).ok().and_then(|text| serde_json::from_slice(&text).ok()).ok_or(Refused::Shape)?;
     if header["alg"] != "HS256" {
         return Err(Refused::Shape);
     }
-    let claims: Claims = BASE64.decode(payload).ok().and_then(|text| serde_json::from_slice(&text).ok()).ok_or(Refused::Claims)?;
+    let claims: Claims =
+        BASE64.decode(payload).ok().and_then(|text| serde_json::from_slice(&text).ok()).ok_or(Refused::Claims)?;
     if claims.iss != "argocd" {
         return Err(Refused::Claims);
     }

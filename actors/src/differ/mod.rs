@@ -62,7 +62,13 @@ pub(crate) struct Verdict {
 
 impl Differ {
     /// The stage.
-    pub(crate) fn new(bus: Bus, cluster: Cluster, applications: Applications, compared: Compared, control_namespace: String) -> Arc<Self> {
+    pub(crate) fn new(
+        bus: Bus,
+        cluster: Cluster,
+        applications: Applications,
+        compared: Compared,
+        control_namespace: String,
+    ) -> Arc<Self> {
         Arc::new(Self { bus, cluster, applications, compared, control_namespace })
     }
 
@@ -100,7 +106,8 @@ impl Differ {
             None => {
                 if record.error.is_none() {
                     // The bus lost the body: render anew.
-                    let note = WorkNote { hard: true, reason: "the rendered manifests are gone from the bus".to_owned() };
+                    let note =
+                        WorkNote { hard: true, reason: "the rendered manifests are gone from the bus".to_owned() };
                     self.bus.wake(&Work::Render { app: app.key() }, note, &Cause::root("sa:differ")).await?;
                 }
                 verdict.unknown = true;
@@ -109,7 +116,10 @@ impl Differ {
         };
         let (manifests, repeated) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
         for key in repeated {
-            verdict.conditions.push(("RepeatedResourceWarning".to_owned(), format!("Resource {key} appeared 2 times among application resources.")));
+            verdict.conditions.push((
+                "RepeatedResourceWarning".to_owned(),
+                format!("Resource {key} appeared 2 times among application resources."),
+            ));
         }
         let comparisons: Vec<_> = manifests.iter().map(|manifest| self.compare(manifest)).collect();
         let objects = gather(comparisons, PARALLEL).await;
@@ -136,7 +146,8 @@ impl Differ {
 
     fn destination_problem(&self, app: &Application) -> Option<String> {
         let destination = &app.spec.destination;
-        let in_cluster = destination.server.as_deref() == Some("https://kubernetes.default.svc") || destination.name.as_deref() == Some("in-cluster");
+        let in_cluster = destination.server.as_deref() == Some("https://kubernetes.default.svc")
+            || destination.name.as_deref() == Some("in-cluster");
         if in_cluster {
             return None;
         }
@@ -209,7 +220,11 @@ impl Differ {
             revision: &verdict.revision,
             blocked: verdict.conditions.iter().any(|(kind, _)| kind.ends_with("Error")),
             would_prune_all: next.would_prune_all,
-            only_prunes: verdict.objects.iter().filter(|object| object.status == SyncCode::OutOfSync).all(|object| object.requires_pruning),
+            only_prunes: verdict
+                .objects
+                .iter()
+                .filter(|object| object.status == SyncCode::OutOfSync)
+                .all(|object| object.requires_pruning),
         };
         let decision = automation::decide(&app, &facts);
         let mut patch = status::patch(&app, &next, &at);
@@ -269,13 +284,26 @@ impl Differ {
 ///
 /// The observer's tree only proposes; an object counts when the API server shows it with our mark and without an
 /// owner. So absence of data is never a deletion, and nothing of somebody else is taken.
-pub(crate) async fn tracked_extras(bus: &Bus, cluster: &Cluster, app: &Application, manifests: &[Manifest], control_namespace: &str) -> Result<Vec<(ResourceKey, Value)>, ExtrasError> {
-    let Some(tree) = bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await? else { return Ok(Vec::new()) };
+pub(crate) async fn tracked_extras(
+    bus: &Bus,
+    cluster: &Cluster,
+    app: &Application,
+    manifests: &[Manifest],
+    control_namespace: &str,
+) -> Result<Vec<(ResourceKey, Value)>, ExtrasError> {
+    let Some(tree) = bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await? else {
+        return Ok(Vec::new());
+    };
     let instance = targets::instance_name(&app.key(), control_namespace);
     let wanted: std::collections::HashSet<ResourceKey> = manifests.iter().map(Manifest::key).collect();
     let mut extras = Vec::new();
     for node in tree.nodes.iter().filter(|node| node.parent_refs.is_empty()) {
-        let key = ResourceKey { group: node.group.clone(), kind: node.kind.clone(), namespace: node.namespace.clone(), name: node.name.clone() };
+        let key = ResourceKey {
+            group: node.group.clone(),
+            kind: node.kind.clone(),
+            namespace: node.namespace.clone(),
+            name: node.name.clone(),
+        };
         if wanted.contains(&key) {
             continue;
         }

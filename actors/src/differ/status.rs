@@ -6,7 +6,14 @@ use tako_engine::health;
 use super::{Verdict, condition};
 
 /// Condition types that the differ owns: those it does not find any more it takes away.
-const OWN: [&str; 6] = ["ComparisonError", "InvalidSpecError", "SyncError", "RepeatedResourceWarning", "SharedResourceWarning", "UnknownError"];
+const OWN: [&str; 6] = [
+    "ComparisonError",
+    "InvalidSpecError",
+    "SyncError",
+    "RepeatedResourceWarning",
+    "SharedResourceWarning",
+    "UnknownError",
+];
 
 /// The status to be, before it is compared with the one that is.
 pub(super) struct Next {
@@ -27,7 +34,11 @@ pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, contro
     } else {
         SyncCode::Synced
     };
-    let judged = verdict.objects.iter().filter(|object| object.live).filter_map(|object| object.health.as_ref().map(|health| health.status));
+    let judged = verdict
+        .objects
+        .iter()
+        .filter(|object| object.live)
+        .filter_map(|object| object.health.as_ref().map(|health| health.status));
     let all_missing = !verdict.objects.is_empty() && verdict.objects.iter().all(|object| !object.live);
     let health = if verdict.unknown && verdict.objects.is_empty() {
         old.health.status.unwrap_or_default()
@@ -36,7 +47,8 @@ pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, contro
     } else {
         health::roll_up(judged)
     };
-    let mut conditions: Vec<Condition> = old.conditions.iter().filter(|known| !OWN.contains(&known.r#type.as_str())).cloned().collect();
+    let mut conditions: Vec<Condition> =
+        old.conditions.iter().filter(|known| !OWN.contains(&known.r#type.as_str())).cloned().collect();
     conditions.extend(verdict.conditions.iter().map(|(kind, message)| condition(&old.conditions, kind, message, at)));
     conditions.sort_by(|a, b| (&a.r#type, &a.message).cmp(&(&b.r#type, &b.message)));
     let changed_at = if old.health.status == Some(health) { old.health.last_transition_time.clone() } else { None };
@@ -63,7 +75,14 @@ pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, contro
 
 fn resources(verdict: &Verdict) -> Value {
     let mut sorted: Vec<_> = verdict.objects.iter().collect();
-    sorted.sort_by(|a, b| (&a.key.group, &a.key.kind, &a.key.namespace, &a.key.name).cmp(&(&b.key.group, &b.key.kind, &b.key.namespace, &b.key.name)));
+    sorted.sort_by(|a, b| {
+        (&a.key.group, &a.key.kind, &a.key.namespace, &a.key.name).cmp(&(
+            &b.key.group,
+            &b.key.kind,
+            &b.key.namespace,
+            &b.key.name,
+        ))
+    });
     sorted
         .into_iter()
         .map(|object| {
@@ -108,7 +127,11 @@ pub(super) fn patch(app: &Application, next: &Next, at: &str) -> Value {
 fn same(old: Option<&Value>, new: &Value) -> bool {
     match old {
         Some(old) => old == new,
-        None => matches!(new, Value::Array(list) if list.is_empty()) || matches!(new, Value::Object(map) if map.is_empty()) || *new == json!(""),
+        None => {
+            matches!(new, Value::Array(list) if list.is_empty())
+                || matches!(new, Value::Object(map) if map.is_empty())
+                || *new == json!("")
+        }
     }
 }
 
@@ -116,7 +139,8 @@ fn same(old: Option<&Value>, new: &Value) -> bool {
 fn replaced(old: Option<&Value>, new: &Value) -> Value {
     match (old, new) {
         (Some(Value::Object(old)), Value::Object(new)) => {
-            let mut merged: serde_json::Map<String, Value> = new.iter().map(|(field, value)| (field.clone(), replaced(old.get(field), value))).collect();
+            let mut merged: serde_json::Map<String, Value> =
+                new.iter().map(|(field, value)| (field.clone(), replaced(old.get(field), value))).collect();
             for gone in old.keys().filter(|field| !new.contains_key(*field)) {
                 merged.insert(gone.clone(), Value::Null);
             }
@@ -152,7 +176,9 @@ pub(super) fn automated_operation(app: &Application, verdict: &Verdict, prune: b
     if prune {
         sync["prune"] = json!(true);
     }
-    if let Some(options) = app.spec.sync_policy.as_ref().map(|policy| &policy.sync_options).filter(|options| !options.is_empty()) {
+    if let Some(options) =
+        app.spec.sync_policy.as_ref().map(|policy| &policy.sync_options).filter(|options| !options.is_empty())
+    {
         sync["syncOptions"] = json!(options);
     }
     if self_heal {
@@ -165,9 +191,16 @@ pub(super) fn automated_operation(app: &Application, verdict: &Verdict, prune: b
             .unwrap_or_default();
         sync["autoHealAttemptsCount"] = json!(attempts + 1);
         let drifted = verdict.objects.iter().filter(|object| object.status == SyncCode::OutOfSync);
-        sync["resources"] = drifted.map(|object| json!({"group": object.key.group, "kind": object.key.kind, "name": object.key.name})).collect();
+        sync["resources"] = drifted
+            .map(|object| json!({"group": object.key.group, "kind": object.key.kind, "name": object.key.name}))
+            .collect();
     }
-    let retry = app.spec.sync_policy.as_ref().and_then(|policy| policy.retry.clone()).map_or_else(|| json!({"limit": 5}), |retry| json!(retry));
+    let retry = app
+        .spec
+        .sync_policy
+        .as_ref()
+        .and_then(|policy| policy.retry.clone())
+        .map_or_else(|| json!({"limit": 5}), |retry| json!(retry));
     json!({"initiatedBy": {"automated": true}, "retry": retry, "sync": sync})
 }
 

@@ -99,7 +99,12 @@ impl Index {
     /// A kind was listed whole: what was known of it and is not in the list is gone.
     pub(super) fn retain(&mut self, group: &str, kind: &str, listed: &HashSet<String>) -> Effect {
         let of_kind = |entry: &Entry| entry.node.group == group && entry.node.kind == kind;
-        let gone: Vec<String> = self.by_uid.iter().filter(|(uid, entry)| of_kind(entry) && !listed.contains(*uid)).map(|(uid, _)| uid.clone()).collect();
+        let gone: Vec<String> = self
+            .by_uid
+            .iter()
+            .filter(|(uid, entry)| of_kind(entry) && !listed.contains(*uid))
+            .map(|(uid, _)| uid.clone())
+            .collect();
         let mut effect = Effect::default();
         for uid in gone {
             merge(&mut effect, self.remove(&uid));
@@ -167,7 +172,12 @@ fn owners_of(live: &Value) -> Vec<String> {
 }
 
 fn key_of(node: &ResourceNode) -> ResourceKey {
-    ResourceKey { group: node.group.clone(), kind: node.kind.clone(), namespace: node.namespace.clone(), name: node.name.clone() }
+    ResourceKey {
+        group: node.group.clone(),
+        kind: node.kind.clone(),
+        namespace: node.namespace.clone(),
+        name: node.name.clone(),
+    }
 }
 
 /// Joins what two changes mean.
@@ -185,10 +195,12 @@ mod tests {
     fn object(kind: &str, name: &str, version: &str, owner: Option<&str>, tracked: bool) -> Value {
         let mut object = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": "ns", "uid": name, "resourceVersion": version}});
         if let Some(owner) = owner {
-            object["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "X", "name": owner, "uid": owner}]);
+            object["metadata"]["ownerReferences"] =
+                json!([{"apiVersion": "apps/v1", "kind": "X", "name": owner, "uid": owner}]);
         }
         if tracked {
-            object["metadata"]["annotations"] = json!({"argocd.argoproj.io/tracking-id": format!("app:apps/{kind}:ns/{name}")});
+            object["metadata"]["annotations"] =
+                json!({"argocd.argoproj.io/tracking-id": format!("app:apps/{kind}:ns/{name}")});
         }
         object
     }

@@ -141,7 +141,10 @@ impl Observer {
     fn upsert(&self, mut object: DynamicObject, resource: &ApiResource) {
         object.managed_fields_mut().clear();
         // Items of a list come without their type.
-        object.types.get_or_insert_with(|| kube::core::TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() });
+        object.types.get_or_insert_with(|| kube::core::TypeMeta {
+            api_version: resource.api_version.clone(),
+            kind: resource.kind.clone(),
+        });
         if let Ok(live) = serde_json::to_value(object) {
             let effect = self.index().upsert(&live);
             self.note(effect);
@@ -168,7 +171,8 @@ impl Observer {
         loop {
             self.wake.notified().await;
             tokio::time::sleep(GATHER).await;
-            let Effect { trees, compare } = std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
+            let Effect { trees, compare } =
+                std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
             let mut again = Effect::default();
             for instance in trees {
                 let tree = self.index().tree(&instance);

@@ -60,14 +60,23 @@ async fn carry_out(applications: &Applications, item: &CommandItem) -> Reply {
     refused(409, format!("{key} keeps changing; try again"))
 }
 
-async fn write(applications: &Applications, key: &AppKey, app: &Application, mut patch: Value) -> Result<Application, ClusterError> {
+async fn write(
+    applications: &Applications,
+    key: &AppKey,
+    app: &Application,
+    mut patch: Value,
+) -> Result<Application, ClusterError> {
     patch["metadata"]["resourceVersion"] = json!(app.metadata.resource_version);
     applications.patch(key, &patch).await
 }
 
 /// The patch of a command; `None` when it is done already.
 fn patch_for(app: &Application, item: &CommandItem) -> Result<Option<Value>, Box<Reply>> {
-    let running = app.status.as_ref().and_then(|status| status.operation_state.as_ref()).filter(|state| matches!(state.phase, Phase::Running | Phase::Terminating));
+    let running = app
+        .status
+        .as_ref()
+        .and_then(|status| status.operation_state.as_ref())
+        .filter(|state| matches!(state.phase, Phase::Running | Phase::Terminating));
     match &item.command {
         Command::Sync { operation, .. } => {
             if app.metadata.annotations.get(OPID) == Some(&item.opid.to_string()) {
@@ -86,7 +95,9 @@ fn patch_for(app: &Application, item: &CommandItem) -> Result<Option<Value>, Box
             Ok(Some(json!({"metadata": {"annotations": {"argocd.argoproj.io/refresh": kind}}})))
         }
         Command::Terminate { .. } => match running {
-            Some(_) if app.operation.is_some() => Ok(Some(json!({"status": {"operationState": {"phase": "Terminating"}}}))),
+            Some(_) if app.operation.is_some() => {
+                Ok(Some(json!({"status": {"operationState": {"phase": "Terminating"}}})))
+            }
             _ => Err(Box::new(refused(400, "Unable to terminate operation. No operation is in progress".to_owned()))),
         },
     }

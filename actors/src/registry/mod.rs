@@ -60,7 +60,9 @@ impl Registry {
                             }
                             self.changed(&mut seen, app).await;
                         }
-                        Err(error) => tracing::error!(application = name, %error, "an Application that cannot be read is left alone"),
+                        Err(error) => {
+                            tracing::error!(application = name, %error, "an Application that cannot be read is left alone")
+                        }
                     }
                 }
                 Ok(watcher::Event::Delete(object)) => {
@@ -102,7 +104,8 @@ impl Registry {
         if before == Some(&now) {
             return;
         }
-        let fresh_work = (now.operation && before.is_none_or(|before| !before.operation)) || (now.deleting && before.is_none_or(|before| !before.deleting));
+        let fresh_work = (now.operation && before.is_none_or(|before| !before.operation))
+            || (now.deleting && before.is_none_or(|before| !before.deleting));
         if !self.put_until_done(&key, &app).await {
             return;
         }

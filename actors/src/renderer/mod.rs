@@ -66,7 +66,9 @@ pub(crate) fn input_of(git: &GitCache, source: &Source, commit: &str) -> Result<
 /// Renders a source at a commit. Blocks.
 pub(crate) fn render(git: &GitCache, source: &Source, commit: &str) -> Result<Rendered, RenderError> {
     if source.chart.is_some() {
-        return Err(RenderError::Unsupported("spec.source.chart: Helm charts are not rendered yet; use a directory of manifests".to_owned()));
+        return Err(RenderError::Unsupported(
+            "spec.source.chart: Helm charts are not rendered yet; use a directory of manifests".to_owned(),
+        ));
     }
     let repository = git.repository(&source.repo_url)?;
     if !repository.has(commit) {
@@ -80,14 +82,21 @@ pub(crate) fn render(git: &GitCache, source: &Source, commit: &str) -> Result<Re
     let mut manifests = Vec::new();
     for file in repository.files(tree, recurse)? {
         if let Some(tool) = tool_marker(&file.path) {
-            return Err(RenderError::Unsupported(format!("{root}/{}: {tool} sources are not rendered yet; use a directory of plain manifests", file.path)));
+            return Err(RenderError::Unsupported(format!(
+                "{root}/{}: {tool} sources are not rendered yet; use a directory of plain manifests",
+                file.path
+            )));
         }
         if !rules.wants(&file.path) {
             continue;
         }
         let name = if root.is_empty() { file.path.clone() } else { format!("{root}/{}", file.path) };
-        let parsed = parse_manifests(&name, &repository.read(&file)?)
-            .map_err(|problem| RenderError::Manifest { file: problem.file, line: problem.line, column: problem.column, message: problem.message })?;
+        let parsed = parse_manifests(&name, &repository.read(&file)?).map_err(|problem| RenderError::Manifest {
+            file: problem.file,
+            line: problem.line,
+            column: problem.column,
+            message: problem.message,
+        })?;
         manifests.extend(parsed);
     }
     Ok(Rendered { manifests })
@@ -117,7 +126,8 @@ impl Renderer {
             targets.put(&key.token(), &record).await?;
             return self.wake_compare(key, item).await;
         };
-        let Some(refs) = self.bus.kv(Bucket::Refs).get::<RefRecord>(&tako_bus::repo_key(&source.repo_url)).await? else {
+        let Some(refs) = self.bus.kv(Bucket::Refs).get::<RefRecord>(&tako_bus::repo_key(&source.repo_url)).await?
+        else {
             // Not resolved yet: the watcher polls for every new Application and wakes us again.
             return Ok(());
         };
@@ -125,7 +135,9 @@ impl Renderer {
         let commit = match (refs.error, refs.refs.get(&revision)) {
             (Some(error), _) => Err(error),
             (None, Some(commit)) => Ok(commit.clone()),
-            (None, None) => Err(GitError::NoRevision { url: crate::adapters::git::redact(&source.repo_url), revision }.to_string()),
+            (None, None) => {
+                Err(GitError::NoRevision { url: crate::adapters::git::redact(&source.repo_url), revision }.to_string())
+            }
         };
         let record = match commit {
             Err(error) => failed(before, error),
@@ -135,9 +147,19 @@ impl Renderer {
         self.wake_compare(key, item).await
     }
 
-    async fn render_to_record(&self, app: &Application, source: Source, commit: String, before: Option<TargetRecord>, item: &WorkItem) -> Result<TargetRecord, BusError> {
+    async fn render_to_record(
+        &self,
+        app: &Application,
+        source: Source,
+        commit: String,
+        before: Option<TargetRecord>,
+        item: &WorkItem,
+    ) -> Result<TargetRecord, BusError> {
         let started = Instant::now();
-        let known = before.as_ref().filter(|record| !item.note.hard && record.error.is_none() && record.digest.is_some()).map(|record| record.input.clone());
+        let known = before
+            .as_ref()
+            .filter(|record| !item.note.hard && record.error.is_none() && record.digest.is_some())
+            .map(|record| record.input.clone());
         let (git, at) = (self.git.clone(), commit.clone());
         let outcome = tokio::task::spawn_blocking(move || {
             let input = input_of(&git, &source, &at)?;
@@ -147,10 +169,14 @@ impl Renderer {
             render(&git, &source, &at).map(|rendered| (input, Some(rendered)))
         })
         .await
-        .unwrap_or_else(|_| Err(RenderError::Unsupported("the render ended unexpectedly; see the log of tako".to_owned())));
+        .unwrap_or_else(|_| {
+            Err(RenderError::Unsupported("the render ended unexpectedly; see the log of tako".to_owned()))
+        });
         let (project, key) = (app.spec.project.clone(), app.key());
         match outcome {
-            Ok((input, None)) => Ok(TargetRecord { revision: commit, input, error: None, ..before.unwrap_or_default() }),
+            Ok((input, None)) => {
+                Ok(TargetRecord { revision: commit, input, error: None, ..before.unwrap_or_default() })
+            }
             Ok((input, Some(rendered))) => {
                 let resources = u32::try_from(rendered.manifests.len()).unwrap_or(u32::MAX);
                 let body = serde_json::to_vec(&rendered.manifests).unwrap_or_default();
@@ -164,7 +190,14 @@ impl Renderer {
                     millis: u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX),
                 };
                 self.emit(event, item);
-                Ok(TargetRecord { revision: commit, digest: Some(digest.to_string()), source_type: "Directory".to_owned(), error: None, resources, input })
+                Ok(TargetRecord {
+                    revision: commit,
+                    digest: Some(digest.to_string()),
+                    source_type: "Directory".to_owned(),
+                    error: None,
+                    resources,
+                    input,
+                })
             }
             Err(error) => {
                 let message = error.to_string();

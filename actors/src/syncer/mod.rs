@@ -79,7 +79,14 @@ impl Ended {
 
 impl Syncer {
     /// The stage.
-    pub(crate) fn new(bus: Bus, cluster: Cluster, applications: Applications, git: GitCache, compared: Compared, control_namespace: String) -> Arc<Self> {
+    pub(crate) fn new(
+        bus: Bus,
+        cluster: Cluster,
+        applications: Applications,
+        git: GitCache,
+        compared: Compared,
+        control_namespace: String,
+    ) -> Arc<Self> {
         Arc::new(Self { bus, cluster, applications, git, compared, control_namespace })
     }
 
@@ -97,7 +104,12 @@ impl Syncer {
             Err(error) => return Err(error.into()),
         };
         let ended = match record::terminating(&app) {
-            true => Ended { phase: Phase::Failed, message: "Operation terminated".to_owned(), revision: String::new(), results: Vec::new() },
+            true => Ended {
+                phase: Phase::Failed,
+                message: "Operation terminated".to_owned(),
+                revision: String::new(),
+                results: Vec::new(),
+            },
             false => self.carry_out(&app, &operation, item).await?,
         };
         self.finish(key, app, &operation, ended, item).await
@@ -109,10 +121,16 @@ impl Syncer {
     }
 
     /// The manifests at the operation's revision: the target state if that is the one, else rendered for it.
-    async fn manifests(&self, app: &Application, operation: &Operation) -> Result<Result<(String, Vec<Value>), String>, SyncerError> {
+    async fn manifests(
+        &self,
+        app: &Application,
+        operation: &Operation,
+    ) -> Result<Result<(String, Vec<Value>), String>, SyncerError> {
         let record = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&app.key().token()).await?.unwrap_or_default();
         let wanted = operation.sync.as_ref().and_then(|sync| sync.revision.clone()).unwrap_or_default();
-        let names_target = wanted.is_empty() || wanted == record.revision || app.source().and_then(|source| source.target_revision.clone()).unwrap_or_default() == wanted;
+        let names_target = wanted.is_empty()
+            || wanted == record.revision
+            || app.source().and_then(|source| source.target_revision.clone()).unwrap_or_default() == wanted;
         if names_target {
             if let Some(error) = record.error {
                 return Ok(Err(format!("ComparisonError: {error}")));
@@ -122,12 +140,16 @@ impl Syncer {
             }
         }
         let revision = if names_target && !record.revision.is_empty() { record.revision } else { wanted };
-        let Some(source) = app.source().cloned() else { return Ok(Err("spec.source: missing; set repoURL and path".to_owned())) };
+        let Some(source) = app.source().cloned() else {
+            return Ok(Err("spec.source: missing; set repoURL and path".to_owned()));
+        };
         let git = self.git.clone();
         let rendered = tokio::task::spawn_blocking(move || {
-            let commit = git.repository(&source.repo_url)?.fetch()?.resolve(&revision).ok_or_else(|| crate::adapters::git::GitError::NoRevision {
-                url: crate::adapters::git::redact(&source.repo_url),
-                revision: revision.clone(),
+            let commit = git.repository(&source.repo_url)?.fetch()?.resolve(&revision).ok_or_else(|| {
+                crate::adapters::git::GitError::NoRevision {
+                    url: crate::adapters::git::redact(&source.repo_url),
+                    revision: revision.clone(),
+                }
             })?;
             renderer::render(&git, &source, &commit).map(|rendered| (commit, rendered.manifests))
         })
@@ -147,19 +169,45 @@ impl Syncer {
         let (mut manifests, _) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
         let extras = tracked_extras(&self.bus, &self.cluster, app, &manifests, &self.control_namespace).await?;
         let sync = operation.sync.clone().unwrap_or_default();
-        let options = if sync.sync_options.is_empty() { app.spec.sync_policy.as_ref().map(|policy| policy.sync_options.clone()).unwrap_or_default() } else { sync.sync_options.clone() };
+        let options = if sync.sync_options.is_empty() {
+            app.spec.sync_policy.as_ref().map(|policy| policy.sync_options.clone()).unwrap_or_default()
+        } else {
+            sync.sync_options.clone()
+        };
         if options.iter().any(|option| option == "CreateNamespace=true") && sync.resources.is_empty() {
             self.add_namespace(app, &mut manifests).await?;
         }
-        let plan = plan::plan_sync(&PlanInputs { targets: manifests, extras, prune: sync.prune, options: options.clone(), selected: sync.resources.clone() });
-        let started = Event::SyncStarted { app: app.key(), project: app.spec.project.clone(), opid: record::opid(app), revision: revision.clone(), automated: operation.initiated_by.as_ref().is_some_and(|by| by.automated) };
+        let plan = plan::plan_sync(&PlanInputs {
+            targets: manifests,
+            extras,
+            prune: sync.prune,
+            options: options.clone(),
+            selected: sync.resources.clone(),
+        });
+        let started = Event::SyncStarted {
+            app: app.key(),
+            project: app.spec.project.clone(),
+            opid: record::opid(app),
+            revision: revision.clone(),
+            automated: operation.initiated_by.as_ref().is_some_and(|by| by.automated),
+        };
         self.emit(started, item);
         let failures = self.dry_run(&plan).await?;
         if !failures.is_empty() {
-            return Ok(Ended { phase: Phase::Failed, message: "one or more objects failed to apply (dry run)".to_owned(), revision, results: failures });
+            return Ok(Ended {
+                phase: Phase::Failed,
+                message: "one or more objects failed to apply (dry run)".to_owned(),
+                revision,
+                results: failures,
+            });
         }
         if sync.dry_run {
-            return Ok(Ended { phase: Phase::Succeeded, message: "successfully synced (all tasks run)".to_owned(), revision, results: Vec::new() });
+            return Ok(Ended {
+                phase: Phase::Succeeded,
+                message: "successfully synced (all tasks run)".to_owned(),
+                revision,
+                results: Vec::new(),
+            });
         }
         let results = self.run(&plan).await?;
         let failed = results.iter().any(|result| result.status == "SyncFailed");
@@ -184,7 +232,8 @@ impl Syncer {
 
     /// Every object is tried before any is written. Those known to be as wanted need no trial.
     async fn dry_run(&self, plan: &SyncPlan) -> Result<Vec<StepResult>, SyncerError> {
-        let fresh_namespaces: Vec<String> = plan.steps.iter().filter(|step| step.key.kind == "Namespace").map(|step| step.key.name.clone()).collect();
+        let fresh_namespaces: Vec<String> =
+            plan.steps.iter().filter(|step| step.key.kind == "Namespace").map(|step| step.key.name.clone()).collect();
         let crds = plan.steps.iter().any(|step| step.key.kind == "CustomResourceDefinition");
         let mut steps = Vec::new();
         let mut trials = Vec::new();
@@ -215,7 +264,11 @@ impl Syncer {
         let mut results = Vec::with_capacity(plan.steps.len());
         let mut rest = plan.steps.as_slice();
         while let Some(first) = rest.first() {
-            let same = |step: &Step| step.wave == first.wave && step.key.kind == first.key.kind && std::mem::discriminant(&step.action) == std::mem::discriminant(&first.action);
+            let same = |step: &Step| {
+                step.wave == first.wave
+                    && step.key.kind == first.key.kind
+                    && std::mem::discriminant(&step.action) == std::mem::discriminant(&first.action)
+            };
             let length = rest.iter().take_while(|step| same(step)).count();
             let (group, later) = rest.split_at(length);
             let runs: Vec<_> = group.iter().map(|step| self.step(step)).collect();
@@ -231,7 +284,13 @@ impl Syncer {
     }
 
     async fn step(&self, step: &Step) -> Result<StepResult, SyncerError> {
-        let result = |status, message: String, changed| StepResult { key: step.key.clone(), version: step.version.clone(), status, message, changed };
+        let result = |status, message: String, changed| StepResult {
+            key: step.key.clone(),
+            version: step.version.clone(),
+            status,
+            message,
+            changed,
+        };
         match &step.action {
             Action::Skip { reason } => Ok(result("PruneSkipped", reason.clone(), false)),
             Action::Prune { uid } => match self.cluster.delete(&step.key, uid, false).await {
@@ -260,7 +319,14 @@ impl Syncer {
         }
     }
 
-    async fn finish(&self, key: &AppKey, app: Application, operation: &Operation, ended: Ended, item: &WorkItem) -> Result<(), SyncerError> {
+    async fn finish(
+        &self,
+        key: &AppKey,
+        app: Application,
+        operation: &Operation,
+        ended: Ended,
+        item: &WorkItem,
+    ) -> Result<(), SyncerError> {
         // What was changed is told first: the audit must not lack what a crash right here would hide.
         let changes: Vec<Value> = ended.results.iter().filter(|result| result.changed).map(|result| json!({"resource": result.key.to_string(), "status": result.status, "message": result.message})).collect();
         let actor = if operation.initiated_by.as_ref().is_some_and(|by| by.automated) {
@@ -338,7 +404,9 @@ impl Syncer {
             return Ok(self.bus.wake(&Work::Sync { app: key }, note, &item.cause).await?);
         }
         let kept: Vec<&String> = app.metadata.finalizers.iter().filter(|finalizer| !ours(finalizer)).collect();
-        self.applications.patch(&key, &json!({"metadata": {"finalizers": kept, "resourceVersion": app.metadata.resource_version}})).await?;
+        self.applications
+            .patch(&key, &json!({"metadata": {"finalizers": kept, "resourceVersion": app.metadata.resource_version}}))
+            .await?;
         Ok(())
     }
 
@@ -353,7 +421,13 @@ impl Syncer {
 }
 
 fn failure(step: &Step, error: &ClusterError) -> StepResult {
-    StepResult { key: step.key.clone(), version: step.version.clone(), status: "SyncFailed", message: error.to_string(), changed: false }
+    StepResult {
+        key: step.key.clone(),
+        version: step.version.clone(),
+        status: "SyncFailed",
+        message: error.to_string(),
+        changed: false,
+    }
 }
 
 impl Stage for Syncer {

@@ -10,12 +10,14 @@ const HISTORY_MAX: usize = 10;
 /// The patch that takes the operation: Running, with the resourceVersion that was read. A running one keeps its start.
 pub(super) fn begin(app: &Application, operation: &Operation, at: &str) -> Value {
     let state = app.status.as_ref().and_then(|status| status.operation_state.as_ref());
-    let resumed = state.filter(|state| matches!(state.phase, Phase::Running | Phase::Terminating) && state.operation == *operation);
+    let resumed = state
+        .filter(|state| matches!(state.phase, Phase::Running | Phase::Terminating) && state.operation == *operation);
     let (phase, started) = match resumed {
         Some(state) => (state.phase, state.started_at.clone().unwrap_or_else(|| at.to_owned())),
         None => (Phase::Running, at.to_owned()),
     };
-    let mut fresh = json!({"operation": operation, "phase": phase, "startedAt": started, "message": "", "finishedAt": null});
+    let mut fresh =
+        json!({"operation": operation, "phase": phase, "startedAt": started, "message": "", "finishedAt": null});
     if resumed.is_none() {
         fresh["syncResult"] = Value::Null;
         fresh["retryCount"] = Value::Null;
@@ -41,12 +43,19 @@ fn clear_gone(old: &Value, new: &mut Value) {
 
 /// Somebody asked to end it.
 pub(super) fn terminating(app: &Application) -> bool {
-    app.status.as_ref().and_then(|status| status.operation_state.as_ref()).is_some_and(|state| state.phase == Phase::Terminating)
+    app.status
+        .as_ref()
+        .and_then(|status| status.operation_state.as_ref())
+        .is_some_and(|state| state.phase == Phase::Terminating)
 }
 
 /// The name of an operation: the Application and when it began.
 pub(super) fn opid(app: &Application) -> String {
-    let started = app.status.as_ref().and_then(|status| status.operation_state.as_ref()).and_then(|state| state.started_at.clone());
+    let started = app
+        .status
+        .as_ref()
+        .and_then(|status| status.operation_state.as_ref())
+        .and_then(|state| state.started_at.clone());
     format!("{}@{}", app.metadata.uid.clone().unwrap_or_default(), started.unwrap_or_default())
 }
 
@@ -79,7 +88,13 @@ pub(super) fn end(app: &Application, operation: &Operation, ended: &Ended, at: &
             "id": id, "revision": ended.revision, "source": app.source(), "deployStartedAt": started, "deployedAt": at,
             "initiatedBy": operation.initiated_by,
         }));
-        let limit = app.spec.other.get("revisionHistoryLimit").and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(HISTORY_MAX);
+        let limit = app
+            .spec
+            .other
+            .get("revisionHistoryLimit")
+            .and_then(Value::as_u64)
+            .and_then(|limit| usize::try_from(limit).ok())
+            .unwrap_or(HISTORY_MAX);
         let surplus = history.len().saturating_sub(limit);
         patch["status"]["history"] = json!(&history[surplus..]);
     }

@@ -68,7 +68,8 @@ impl Watcher {
 
     async fn wake_poll(&self, repo: &str, reason: &str) {
         let note = WorkNote { hard: false, reason: reason.to_owned() };
-        if let Err(error) = self.bus.wake(&Work::Poll { repo: repo.to_owned() }, note, &Cause::root("sa:watcher")).await {
+        if let Err(error) = self.bus.wake(&Work::Poll { repo: repo.to_owned() }, note, &Cause::root("sa:watcher")).await
+        {
             tracing::warn!(%error, "poll not queued; the timer asks again");
         }
     }

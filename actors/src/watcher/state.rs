@@ -60,13 +60,20 @@ impl State {
         }
         // The refresh annotation going away is our own doing.
         let only_refresh_done = match (&before, &next) {
-            (Some(before), Some(next)) => next.refresh.is_none() && Following { refresh: None, ..before.clone() } == *next,
+            (Some(before), Some(next)) => {
+                next.refresh.is_none() && Following { refresh: None, ..before.clone() } == *next
+            }
             _ => false,
         };
         self.app_gone(key);
         let next = next?;
         let repo = self.repos.entry(next.repo.clone()).or_default();
-        repo.by_revision.entry(next.revision.clone()).or_default().entry(next.path.clone()).or_default().insert(key.clone());
+        repo.by_revision
+            .entry(next.revision.clone())
+            .or_default()
+            .entry(next.path.clone())
+            .or_default()
+            .insert(key.clone());
         let url = next.repo.clone();
         self.apps.insert(key.clone(), next);
         if only_refresh_done {
@@ -111,7 +118,11 @@ impl State {
     /// Begins a poll: the followed revisions, and the Applications that wait for it. `None`: nobody follows it.
     pub(super) fn begin(&mut self, repo: &str) -> Option<(Vec<Followed>, HashSet<AppKey>)> {
         let repo = self.repos.get_mut(repo)?;
-        let followed = repo.by_revision.keys().map(|revision| Followed { revision: revision.clone(), from: repo.resolved.get(revision).cloned() }).collect();
+        let followed = repo
+            .by_revision
+            .keys()
+            .map(|revision| Followed { revision: revision.clone(), from: repo.resolved.get(revision).cloned() })
+            .collect();
         Some((followed, std::mem::take(&mut repo.pending)))
     }
 
@@ -149,7 +160,14 @@ impl State {
     }
 
     fn followers(&self, repo: &str) -> HashSet<AppKey> {
-        self.repos.get(repo).into_iter().flat_map(|repo| repo.by_revision.values()).flat_map(HashMap::values).flatten().cloned().collect()
+        self.repos
+            .get(repo)
+            .into_iter()
+            .flat_map(|repo| repo.by_revision.values())
+            .flat_map(HashMap::values)
+            .flatten()
+            .cloned()
+            .collect()
     }
 }
 
@@ -182,8 +200,12 @@ mod tests {
             let (key, app) = app(name, path, None);
             assert_eq!(state.app_changed(&key, &app).as_deref(), Some("r"));
         }
-        let cases: [(&[&str], &[&str]); 4] =
-            [(&["apps/a/x.yaml"], &["a", "all", "root"]), (&["apps/ab/deep/er/x.yaml"], &["ab", "all", "root"]), (&["README.md"], &["root"]), (&[], &[])];
+        let cases: [(&[&str], &[&str]); 4] = [
+            (&["apps/a/x.yaml"], &["a", "all", "root"]),
+            (&["apps/ab/deep/er/x.yaml"], &["ab", "all", "root"]),
+            (&["README.md"], &["root"]),
+            (&[], &[]),
+        ];
         for (changed, want) in cases {
             let changed: Vec<String> = changed.iter().map(ToString::to_string).collect();
             assert_eq!(names(state.moved("r", "main", "2", &changed)), want);

@@ -64,17 +64,35 @@ impl DevCluster {
             format!("--secure-port={}", free_port()?),
         ];
         cluster.spawn("kube-controller-manager", &manager)?;
-        cluster.spawn("kube-scheduler", &[kubeconfig.clone(), "--leader-elect=false".to_owned(), format!("--secure-port={}", free_port()?)])?;
+        cluster.spawn(
+            "kube-scheduler",
+            &[kubeconfig.clone(), "--leader-elect=false".to_owned(), format!("--secure-port={}", free_port()?)],
+        )?;
         fs::write(cluster.directory.join("stages.yaml"), STAGES)?;
-        let kwok = [kubeconfig, "--manage-all-nodes=true".to_owned(), format!("--config={}", cluster.path("stages.yaml")), format!("--server-address=127.0.0.1:{}", free_port()?)];
+        let kwok = [
+            kubeconfig,
+            "--manage-all-nodes=true".to_owned(),
+            format!("--config={}", cluster.path("stages.yaml")),
+            format!("--server-address=127.0.0.1:{}", free_port()?),
+        ];
         cluster.spawn("kwok", &kwok)?;
         fs::write(cluster.directory.join("node.yaml"), NODE)?;
         let node = cluster.path("node.yaml");
         wait_for("the node is accepted", Duration::from_secs(30), || cluster.kubectl(&["apply", "-f", &node]).is_ok())?;
         wait_for("the node is Ready", Duration::from_secs(60), || {
-            cluster.kubectl(&["get", "node", "kwok-node-0", "-o", "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}"]).is_ok_and(|status| status == "True")
+            cluster
+                .kubectl(&[
+                    "get",
+                    "node",
+                    "kwok-node-0",
+                    "-o",
+                    "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}",
+                ])
+                .is_ok_and(|status| status == "True")
         })?;
-        wait_for("the default service account", Duration::from_secs(60), || cluster.kubectl(&["get", "serviceaccount", "default", "-n", "default"]).is_ok())?;
+        wait_for("the default service account", Duration::from_secs(60), || {
+            cluster.kubectl(&["get", "serviceaccount", "default", "-n", "default"]).is_ok()
+        })?;
         say(&format!("cluster ready ({:.1} s)", begun.elapsed().as_secs_f32()));
         Ok(cluster)
     }
@@ -84,7 +102,8 @@ impl DevCluster {
     }
 
     fn spawn(&self, name: &str, args: &[String]) -> anyhow::Result<()> {
-        process::spawn(&self.directory, name, &self.tools.program(name)?, args, self.lifetime == Lifetime::Attached).map(|_| ())
+        process::spawn(&self.directory, name, &self.tools.program(name)?, args, self.lifetime == Lifetime::Attached)
+            .map(|_| ())
     }
 
     /// The kubeconfig; its one context is `takobune-dev`.
@@ -95,8 +114,10 @@ impl DevCluster {
     /// Starts the API server (again) on its port and waits until it is ready.
     pub fn start_apiserver(&self) -> anyhow::Result<()> {
         self.spawn("kube-apiserver", &self.apiserver_args)?;
-        wait_for("kube-apiserver is ready", Duration::from_secs(60), || self.kubectl(&["get", "--raw", "/readyz"]).is_ok())
-            .with_context(|| format!("see {}", self.path("logs/kube-apiserver.log")))
+        wait_for("kube-apiserver is ready", Duration::from_secs(60), || {
+            self.kubectl(&["get", "--raw", "/readyz"]).is_ok()
+        })
+        .with_context(|| format!("see {}", self.path("logs/kube-apiserver.log")))
     }
 
     /// Stops the API server alone.
@@ -111,8 +132,12 @@ impl DevCluster {
 
     /// Runs kubectl; its output, or what it complained of.
     pub fn kubectl(&self, args: &[&str]) -> anyhow::Result<String> {
-        let Output { status, stdout, stderr } =
-            Command::new(self.tools.program("kubectl")?).arg("--kubeconfig").arg(self.kubeconfig()).arg("--request-timeout=10s").args(args).output()?;
+        let Output { status, stdout, stderr } = Command::new(self.tools.program("kubectl")?)
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .arg("--request-timeout=10s")
+            .args(args)
+            .output()?;
         if !status.success() {
             bail!("kubectl {}: {}", args.join(" "), String::from_utf8_lossy(&stderr).trim());
         }
@@ -142,7 +167,12 @@ impl Drop for DevCluster {
 
 fn keys(directory: &Path, port: u16, token: &str) -> anyhow::Result<()> {
     let key = directory.join("sa.key");
-    let made = Command::new("openssl").args(["genrsa", "-out"]).arg(&key).arg("2048").output().context("openssl is missing; apt-get install openssl")?;
+    let made = Command::new("openssl")
+        .args(["genrsa", "-out"])
+        .arg(&key)
+        .arg("2048")
+        .output()
+        .context("openssl is missing; apt-get install openssl")?;
     if !made.status.success() {
         bail!("openssl genrsa: {}", String::from_utf8_lossy(&made.stderr));
     }

@@ -54,7 +54,14 @@ impl Drop for GitServer {
 fn answer(mut request: Request, root: &PathBuf) -> anyhow::Result<()> {
     let url = request.url().to_owned();
     let (path, query) = url.split_once('?').unwrap_or((&url, ""));
-    let header = |name: &'static str| request.headers().iter().find(|header| header.field.equiv(name)).map(|header| header.value.as_str().to_owned()).unwrap_or_default();
+    let header = |name: &'static str| {
+        request
+            .headers()
+            .iter()
+            .find(|header| header.field.equiv(name))
+            .map(|header| header.value.as_str().to_owned())
+            .unwrap_or_default()
+    };
     let mut command = Command::new("git");
     command
         .arg("http-backend")
@@ -70,7 +77,12 @@ fn answer(mut request: Request, root: &PathBuf) -> anyhow::Result<()> {
         .env("GIT_CONFIG_COUNT", "1")
         .env("GIT_CONFIG_KEY_0", "safe.directory")
         .env("GIT_CONFIG_VALUE_0", "*");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("git http-backend")?;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("git http-backend")?;
     let mut body = Vec::new();
     request.as_reader().read_to_end(&mut body)?;
     if let Some(mut stdin) = child.stdin.take() {

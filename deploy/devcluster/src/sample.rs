@@ -48,7 +48,12 @@ pub fn git(directory: &Path, args: &[&str]) -> anyhow::Result<String> {
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_TERMINAL_PROMPT", "0")
-        .envs([("GIT_AUTHOR_NAME", "dev"), ("GIT_AUTHOR_EMAIL", "dev@example.org"), ("GIT_COMMITTER_NAME", "dev"), ("GIT_COMMITTER_EMAIL", "dev@example.org")])
+        .envs([
+            ("GIT_AUTHOR_NAME", "dev"),
+            ("GIT_AUTHOR_EMAIL", "dev@example.org"),
+            ("GIT_COMMITTER_NAME", "dev"),
+            ("GIT_COMMITTER_EMAIL", "dev@example.org"),
+        ])
         .output()?;
     if !output.status.success() {
         bail!("git {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
@@ -96,6 +101,10 @@ pub fn commit(repository: &Path, changes: &[(&str, Option<&str>)], message: &str
 /// The sample of the quick start: a Deployment, a Service and a ConfigMap in `guestbook/`.
 pub fn create_sample(path: &Path) -> anyhow::Result<String> {
     create_bare(path)?;
-    let files = [("guestbook/deployment.yaml", Some(DEPLOYMENT)), ("guestbook/service.yaml", Some(SERVICE)), ("guestbook/configmap.yaml", Some(CONFIG))];
+    let files = [
+        ("guestbook/deployment.yaml", Some(DEPLOYMENT)),
+        ("guestbook/service.yaml", Some(SERVICE)),
+        ("guestbook/configmap.yaml", Some(CONFIG)),
+    ];
     commit(path, &files, "A guestbook")
 }

@@ -18,7 +18,8 @@ impl Tools {
         if let Some(directory) = std::env::var_os("TAKO_TOOLS") {
             return Ok(Self { directory: directory.into() });
         }
-        let answer = Command::new("bash").arg(INSTALLER).arg("--path").output().context("deploy/tools/install.sh --path")?;
+        let answer =
+            Command::new("bash").arg(INSTALLER).arg("--path").output().context("deploy/tools/install.sh --path")?;
         Ok(Self { directory: String::from_utf8(answer.stdout)?.trim().into() })
     }
 

@@ -25,21 +25,36 @@ pub(super) fn deployment(live: &Value) -> Health {
         return Health::new(Suspended, "Deployment is paused");
     }
     if stale(live) {
-        return Health::new(Progressing, "Waiting for rollout to finish: observed deployment generation less than desired generation");
+        return Health::new(
+            Progressing,
+            "Waiting for rollout to finish: observed deployment generation less than desired generation",
+        );
     }
     if condition(live, "Progressing").is_some_and(|found| found["reason"] == "ProgressDeadlineExceeded") {
-        return Health::new(Degraded, format!("Deployment {:?} exceeded its progress deadline", text(live, "/metadata/name")));
+        return Health::new(
+            Degraded,
+            format!("Deployment {:?} exceeded its progress deadline", text(live, "/metadata/name")),
+        );
     }
     let (wanted, all) = (replicas(live), number(live, "/status/replicas"));
     let (updated, available) = (number(live, "/status/updatedReplicas"), number(live, "/status/availableReplicas"));
     if updated < wanted {
-        return Health::new(Progressing, format!("Waiting for rollout to finish: {updated} out of {wanted} new replicas have been updated..."));
+        return Health::new(
+            Progressing,
+            format!("Waiting for rollout to finish: {updated} out of {wanted} new replicas have been updated..."),
+        );
     }
     if all > updated {
-        return Health::new(Progressing, format!("Waiting for rollout to finish: {} old replicas are pending termination...", all - updated));
+        return Health::new(
+            Progressing,
+            format!("Waiting for rollout to finish: {} old replicas are pending termination...", all - updated),
+        );
     }
     if available < updated {
-        return Health::new(Progressing, format!("Waiting for rollout to finish: {available} of {updated} updated replicas are available..."));
+        return Health::new(
+            Progressing,
+            format!("Waiting for rollout to finish: {available} of {updated} updated replicas are available..."),
+        );
     }
     Health::new(Healthy, "")
 }
@@ -53,10 +68,18 @@ pub(super) fn stateful_set(live: &Value) -> Health {
         return Health::new(Progressing, format!("Waiting for {} pods to be ready...", wanted - ready));
     }
     let updated = number(live, "/status/updatedReplicas");
-    if text(live, "/spec/updateStrategy/type") == "RollingUpdate" && live.pointer("/spec/updateStrategy/rollingUpdate").is_some() {
+    if text(live, "/spec/updateStrategy/type") == "RollingUpdate"
+        && live.pointer("/spec/updateStrategy/rollingUpdate").is_some()
+    {
         let partition = live.pointer("/spec/updateStrategy/rollingUpdate/partition").and_then(Value::as_i64);
         if let Some(partition) = partition.filter(|partition| updated < wanted - partition) {
-            return Health::new(Progressing, format!("Waiting for partitioned roll out to finish: {updated} out of {} new pods have been updated...", wanted - partition));
+            return Health::new(
+                Progressing,
+                format!(
+                    "Waiting for partitioned roll out to finish: {updated} out of {} new pods have been updated...",
+                    wanted - partition
+                ),
+            );
         }
         return Health::new(Healthy, "");
     }
@@ -64,45 +87,72 @@ pub(super) fn stateful_set(live: &Value) -> Health {
         return Health::new(Healthy, "");
     }
     if text(live, "/status/updateRevision") != text(live, "/status/currentRevision") {
-        return Health::new(Progressing, format!("waiting for statefulset rolling update to complete {updated} pods at revision {}...", text(live, "/status/updateRevision")));
+        return Health::new(
+            Progressing,
+            format!(
+                "waiting for statefulset rolling update to complete {updated} pods at revision {}...",
+                text(live, "/status/updateRevision")
+            ),
+        );
     }
     Health::new(Healthy, "")
 }
 
 pub(super) fn daemon_set(live: &Value) -> Health {
     if stale(live) {
-        return Health::new(Progressing, "Waiting for rollout to finish: observed daemon set generation less than desired generation");
+        return Health::new(
+            Progressing,
+            "Waiting for rollout to finish: observed daemon set generation less than desired generation",
+        );
     }
     if text(live, "/spec/updateStrategy/type") == "OnDelete" {
         return Health::new(Healthy, "");
     }
     let wanted = number(live, "/status/desiredNumberScheduled");
-    let (updated, available) = (number(live, "/status/updatedNumberScheduled"), number(live, "/status/numberAvailable"));
+    let (updated, available) =
+        (number(live, "/status/updatedNumberScheduled"), number(live, "/status/numberAvailable"));
     if updated < wanted {
-        return Health::new(Progressing, format!("Waiting for daemon set rollout to finish: {updated} out of {wanted} new pods have been updated..."));
+        return Health::new(
+            Progressing,
+            format!(
+                "Waiting for daemon set rollout to finish: {updated} out of {wanted} new pods have been updated..."
+            ),
+        );
     }
     if available < wanted {
-        return Health::new(Progressing, format!("Waiting for daemon set rollout to finish: {available} of {wanted} updated pods are available..."));
+        return Health::new(
+            Progressing,
+            format!("Waiting for daemon set rollout to finish: {available} of {wanted} updated pods are available..."),
+        );
     }
     Health::new(Healthy, "")
 }
 
 pub(super) fn replica_set(live: &Value) -> Health {
     if stale(live) {
-        return Health::new(Progressing, "Waiting for rollout to finish: observed replica set generation less than desired generation");
+        return Health::new(
+            Progressing,
+            "Waiting for rollout to finish: observed replica set generation less than desired generation",
+        );
     }
     if let Some(found) = condition(live, "ReplicaFailure").filter(|found| found["status"] == "True") {
         return Health::new(Degraded, message(found));
     }
     let (wanted, available) = (replicas(live), number(live, "/status/availableReplicas"));
     if available < wanted {
-        return Health::new(Progressing, format!("Waiting for rollout to finish: {available} out of {wanted} new replicas are available..."));
+        return Health::new(
+            Progressing,
+            format!("Waiting for rollout to finish: {available} out of {wanted} new replicas are available..."),
+        );
     }
     Health::new(Healthy, "")
 }
 
 fn containers(live: &Value) -> impl Iterator<Item = &Value> {
-    ["/status/initContainerStatuses", "/status/containerStatuses"].into_iter().filter_map(|pointer| live.pointer(pointer)?.as_array()).flatten()
+    ["/status/initContainerStatuses", "/status/containerStatuses"]
+        .into_iter()
+        .filter_map(|pointer| live.pointer(pointer)?.as_array())
+        .flatten()
 }
 
 pub(super) fn pod(live: &Value) -> Health {
@@ -110,7 +160,11 @@ pub(super) fn pod(live: &Value) -> Health {
     if always {
         let waits: Vec<&str> = containers(live)
             .filter_map(|container| container.pointer("/state/waiting"))
-            .filter(|waiting| waiting["reason"].as_str().is_some_and(|reason| reason.starts_with("Err") || reason.ends_with("Error") || reason.ends_with("BackOff")))
+            .filter(|waiting| {
+                waiting["reason"].as_str().is_some_and(|reason| {
+                    reason.starts_with("Err") || reason.ends_with("Error") || reason.ends_with("BackOff")
+                })
+            })
             .map(|waiting| waiting["message"].as_str().unwrap_or_default())
             .collect();
         if !waits.is_empty() {
@@ -123,7 +177,11 @@ pub(super) fn pod(live: &Value) -> Health {
         "Succeeded" => Health::new(Healthy, text(live, "/status/message")),
         "Failed" => Health::new(Degraded, failure(live)),
         "Running" if always && ready => Health::new(Healthy, text(live, "/status/message")),
-        "Running" if always && containers(live).any(|container| container.pointer("/lastState/terminated").is_some()) => Health::new(Degraded, text(live, "/status/message")),
+        "Running"
+            if always && containers(live).any(|container| container.pointer("/lastState/terminated").is_some()) =>
+        {
+            Health::new(Degraded, text(live, "/status/message"))
+        }
         "Running" => Health::new(Progressing, text(live, "/status/message")),
         _ => Health::new(Unknown, text(live, "/status/message")),
     }
@@ -134,7 +192,8 @@ fn failure(live: &Value) -> String {
     if !own.is_empty() {
         return own.to_owned();
     }
-    let terminated = containers(live).filter_map(|container| Some((container["name"].as_str()?, container.pointer("/state/terminated")?)));
+    let terminated = containers(live)
+        .filter_map(|container| Some((container["name"].as_str()?, container.pointer("/state/terminated")?)));
     for (name, state) in terminated {
         let said = state["message"].as_str().filter(|message| !message.is_empty());
         if let Some(said) = said {

@@ -32,7 +32,12 @@ pub(crate) struct Fault {
 
 /// All objects of a file, in order. Documents that are empty or only comments are nothing.
 pub fn parse_manifests(file: &str, text: &str) -> Result<Vec<Value>, ParseProblem> {
-    let at = |fault: Fault, first_line: u32| ParseProblem { file: file.to_owned(), line: first_line + fault.line.max(1) - 1, column: fault.column.max(1), message: fault.message };
+    let at = |fault: Fault, first_line: u32| ParseProblem {
+        file: file.to_owned(),
+        line: first_line + fault.line.max(1) - 1,
+        column: fault.column.max(1),
+        message: fault.message,
+    };
     let whole = |message: String| Fault { line: 1, column: 1, message };
     if text.len() > FILE_BYTES_MAX {
         return Err(at(whole(format!("the file has {} bytes; at most {FILE_BYTES_MAX} are read", text.len())), 1));
@@ -41,7 +46,14 @@ pub fn parse_manifests(file: &str, text: &str) -> Result<Vec<Value>, ParseProble
     if file.ends_with(".json") {
         let value: Value = serde_json::from_str(text).map_err(|error| {
             let line = u32::try_from(error.line()).unwrap_or(u32::MAX);
-            at(Fault { line, column: u32::try_from(error.column()).unwrap_or(1), message: format!("not valid JSON: {error}") }, 1)
+            at(
+                Fault {
+                    line,
+                    column: u32::try_from(error.column()).unwrap_or(1),
+                    message: format!("not valid JSON: {error}"),
+                },
+                1,
+            )
         })?;
         open(value, 1, &mut objects).map_err(|fault| at(fault, 1))?;
         return Ok(objects);
@@ -59,7 +71,8 @@ fn documents(text: &str) -> Vec<(u32, &str)> {
     let mut parts = Vec::new();
     let (mut start, mut start_line, mut offset) = (0, 1, 0);
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
-        let separator = line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
+        let separator =
+            line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
         if separator && offset > start {
             parts.push((start_line, &text[start..offset]));
             (start, start_line) = (offset, number);
@@ -75,7 +88,9 @@ fn open(value: Value, line: u32, objects: &mut Vec<Value>) -> Result<(), Fault> 
     if value.is_null() {
         return Ok(());
     }
-    let Value::Object(map) = &value else { return Err(fault("not a Kubernetes object: a mapping with apiVersion and kind is wanted")) };
+    let Value::Object(map) = &value else {
+        return Err(fault("not a Kubernetes object: a mapping with apiVersion and kind is wanted"));
+    };
     if map.is_empty() {
         return Ok(());
     }
@@ -117,10 +132,28 @@ mod tests {
     #[test]
     fn scalars_resolve_as_go_reads_them() {
         let cases = [
-            ("yes", json!(true)), ("Off", json!(false)), ("y", json!(true)), ("\"yes\"", json!("yes")), ("0777", json!(511)), ("0o17", json!(15)),
-            ("0x1F", json!(31)), ("0b11", json!(3)), ("1_000", json!(1000)), ("1:30", json!("1:30")), ("1.5", json!(1.5)), ("1e3", json!(1000.0)),
-            ("~", json!(null)), ("null", json!(null)), ("", json!(null)), ("2020-01-01", json!("2020-01-01")), ("18446744073709551615", json!(u64::MAX)),
-            ("-7", json!(-7)), ("!!str 5", json!("5")), ("v1", json!("v1")), ("1.2.3", json!("1.2.3")), ("08", json!(8.0)),
+            ("yes", json!(true)),
+            ("Off", json!(false)),
+            ("y", json!(true)),
+            ("\"yes\"", json!("yes")),
+            ("0777", json!(511)),
+            ("0o17", json!(15)),
+            ("0x1F", json!(31)),
+            ("0b11", json!(3)),
+            ("1_000", json!(1000)),
+            ("1:30", json!("1:30")),
+            ("1.5", json!(1.5)),
+            ("1e3", json!(1000.0)),
+            ("~", json!(null)),
+            ("null", json!(null)),
+            ("", json!(null)),
+            ("2020-01-01", json!("2020-01-01")),
+            ("18446744073709551615", json!(u64::MAX)),
+            ("-7", json!(-7)),
+            ("!!str 5", json!("5")),
+            ("v1", json!("v1")),
+            ("1.2.3", json!("1.2.3")),
+            ("08", json!(8.0)),
         ];
         for (text, want) in cases {
             assert_eq!(one(&format!("  x: {text}\n"))["x"], want, "{text}");
@@ -129,7 +162,10 @@ mod tests {
 
     #[test]
     fn anchors_merges_and_odd_keys() {
-        assert_eq!(one("  a: &x {b: 1, c: 2}\n  d: {<<: *x, c: 3}\n"), json!({"a": {"b": 1, "c": 2}, "d": {"b": 1, "c": 3}}));
+        assert_eq!(
+            one("  a: &x {b: 1, c: 2}\n  d: {<<: *x, c: 3}\n"),
+            json!({"a": {"b": 1, "c": 2}, "d": {"b": 1, "c": 3}})
+        );
         assert_eq!(one("  1: a\n  on: b\n  1: c\n"), json!({"1": "c", "true": "b"}));
         assert_eq!(one("  t: |\n    ---x\n    two\n"), json!({"t": "---x\ntwo\n"}));
     }
@@ -138,11 +174,21 @@ mod tests {
     fn many_documents_and_lists() {
         let object = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
         let text = format!("# only a comment\n---\n{}---\n\n--- # more\n{}", object("a"), object("b"));
-        let names: Vec<_> = parse_manifests("x.yml", &text).unwrap().into_iter().map(|value| value["metadata"]["name"].clone()).collect();
+        let names: Vec<_> = parse_manifests("x.yml", &text)
+            .unwrap()
+            .into_iter()
+            .map(|value| value["metadata"]["name"].clone())
+            .collect();
         assert_eq!(names, ["a", "b"]);
-        let list = format!("apiVersion: v1\nkind: List\nitems:\n- {{apiVersion: v1, kind: Secret, metadata: {{name: s}}}}\n---\n{}", object("c"));
+        let list = format!(
+            "apiVersion: v1\nkind: List\nitems:\n- {{apiVersion: v1, kind: Secret, metadata: {{name: s}}}}\n---\n{}",
+            object("c")
+        );
         assert_eq!(parse_manifests("x.yaml", &list).unwrap().len(), 2);
-        assert_eq!(parse_manifests("x.json", r#"{"apiVersion":"v1","kind":"A","metadata":{"name":"x"}}"#).unwrap().len(), 1);
+        assert_eq!(
+            parse_manifests("x.json", r#"{"apiVersion":"v1","kind":"A","metadata":{"name":"x"}}"#).unwrap().len(),
+            1
+        );
     }
 
     #[test]
@@ -164,7 +210,8 @@ mod tests {
 
     #[test]
     fn an_alias_bomb_is_refused() {
-        let mut text = "apiVersion: v1\nkind: A\nmetadata: {name: a}\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        let mut text =
+            "apiVersion: v1\nkind: A\nmetadata: {name: a}\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..12 {
             let refs = vec![format!("*a{}", level - 1); 10].join(", ");
             text.push_str(&format!("a{level}: &a{level} [{refs}]\n"));

@@ -21,7 +21,9 @@ fn fault(mark: Mark, message: impl Into<String>) -> Fault {
 /// The document's value and the line of its first content; `None` when it is empty.
 pub(super) fn load(text: &str) -> Result<Option<(Value, u32)>, Fault> {
     // libyaml-safer has reachable panics in its scanner (research/deps.md section 6); they are refusals here.
-    catch_unwind(AssertUnwindSafe(|| compose(text))).unwrap_or_else(|_| Err(Fault { line: 1, column: 1, message: "the YAML cannot be scanned; simplify its tags".to_owned() }))
+    catch_unwind(AssertUnwindSafe(|| compose(text))).unwrap_or_else(|_| {
+        Err(Fault { line: 1, column: 1, message: "the YAML cannot be scanned; simplify its tags".to_owned() })
+    })
 }
 
 fn compose(text: &str) -> Result<Option<(Value, u32)>, Fault> {
@@ -65,7 +67,9 @@ impl Composer<'_> {
         }
         let (anchor, value) = match event.data {
             EventData::Alias { anchor } => return self.alias(&anchor, mark),
-            EventData::Scalar { anchor, tag, value, style, .. } => (anchor, scalar_value(tag.as_deref(), value, style, mark)?),
+            EventData::Scalar { anchor, tag, value, style, .. } => {
+                (anchor, scalar_value(tag.as_deref(), value, style, mark)?)
+            }
             EventData::SequenceStart { anchor, .. } => (anchor, self.sequence(depth)?),
             EventData::MappingStart { anchor, .. } => (anchor, self.mapping(depth)?),
             _ => return Err(fault(mark, "not valid YAML: a value is missing")),
@@ -77,7 +81,8 @@ impl Composer<'_> {
     }
 
     fn alias(&mut self, anchor: &str, mark: Mark) -> Result<Value, Fault> {
-        let value = self.anchors.get(anchor).ok_or_else(|| fault(mark, format!("unknown anchor '{anchor}' referenced")))?;
+        let value =
+            self.anchors.get(anchor).ok_or_else(|| fault(mark, format!("unknown anchor '{anchor}' referenced")))?;
         self.aliased += size(value);
         if self.aliased > ALIASED_MAX {
             return Err(fault(mark, "document contains excessive aliasing"));
@@ -104,7 +109,8 @@ impl Composer<'_> {
                 break;
             }
             let mark = event.start_mark;
-            let is_merge = matches!(&event.data, EventData::Scalar { value, style: ScalarStyle::Plain, .. } if value == "<<");
+            let is_merge =
+                matches!(&event.data, EventData::Scalar { value, style: ScalarStyle::Plain, .. } if value == "<<");
             let key = self.value(event, depth + 1)?;
             let event = self.next()?;
             let value = self.value(event, depth + 1)?;

@@ -35,17 +35,28 @@ fn key(state: &State, name: &str, namespace: &str) -> AppKey {
 }
 
 fn find(state: &State, key: &AppKey) -> Result<std::sync::Arc<Application>, WebError> {
-    state.model.app(&key.to_string()).ok_or_else(|| WebError::NotFound(format!("applications.argoproj.io \"{}\" not found", key.name)))
+    state
+        .model
+        .app(&key.to_string())
+        .ok_or_else(|| WebError::NotFound(format!("applications.argoproj.io \"{}\" not found", key.name)))
 }
 
 async fn list(state: web::Data<State>, query: web::Query<Query>, _: Account) -> HttpResponse {
     let apps = state.model.apps();
-    let wanted = apps.iter().filter(|app| query.project.is_empty() || app.spec.project == query.project).filter(|app| query.app_namespace.is_empty() || app.metadata.namespace == query.app_namespace);
+    let wanted = apps
+        .iter()
+        .filter(|app| query.project.is_empty() || app.spec.project == query.project)
+        .filter(|app| query.app_namespace.is_empty() || app.metadata.namespace == query.app_namespace);
     let items: Vec<&Application> = wanted.map(AsRef::as_ref).collect();
     HttpResponse::Ok().json(json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "ApplicationList", "metadata": {"resourceVersion": ""}, "items": items}))
 }
 
-async fn get(state: web::Data<State>, path: web::Path<String>, query: web::Query<Query>, account: Account) -> Result<HttpResponse, WebError> {
+async fn get(
+    state: web::Data<State>,
+    path: web::Path<String>,
+    query: web::Query<Query>,
+    account: Account,
+) -> Result<HttpResponse, WebError> {
     let key = key(&state, &path, &query.app_namespace);
     let app = find(&state, &key)?;
     if query.refresh.is_empty() {
@@ -58,7 +69,12 @@ async fn get(state: web::Data<State>, path: web::Path<String>, query: web::Query
     answer(run(&state, &app, &account, "refresh", json!({"kind": query.refresh}), command).await?)
 }
 
-async fn tree(state: web::Data<State>, path: web::Path<String>, query: web::Query<Query>, _: Account) -> Result<HttpResponse, WebError> {
+async fn tree(
+    state: web::Data<State>,
+    path: web::Path<String>,
+    query: web::Query<Query>,
+    _: Account,
+) -> Result<HttpResponse, WebError> {
     let key = key(&state, &path, &query.app_namespace);
     find(&state, &key)?;
     let tree = state.model.tree(&key.to_string()).unwrap_or_default();
@@ -86,7 +102,13 @@ struct SyncOptions {
     items: Vec<String>,
 }
 
-async fn sync(state: web::Data<State>, path: web::Path<String>, query: web::Query<Query>, body: web::Bytes, account: Account) -> Result<HttpResponse, WebError> {
+async fn sync(
+    state: web::Data<State>,
+    path: web::Path<String>,
+    query: web::Query<Query>,
+    body: web::Bytes,
+    account: Account,
+) -> Result<HttpResponse, WebError> {
     let request: SyncRequest = match body.is_empty() {
         true => SyncRequest::default(),
         false => serde_json::from_slice(&body).map_err(|error| WebError::Invalid(error.to_string()))?,
@@ -126,7 +148,12 @@ fn operation(request: &SyncRequest, username: &str, app: &Application) -> Value 
     operation
 }
 
-async fn terminate(state: web::Data<State>, path: web::Path<String>, query: web::Query<Query>, account: Account) -> Result<HttpResponse, WebError> {
+async fn terminate(
+    state: web::Data<State>,
+    path: web::Path<String>,
+    query: web::Query<Query>,
+    account: Account,
+) -> Result<HttpResponse, WebError> {
     let key = key(&state, &path, &query.app_namespace);
     let app = find(&state, &key)?;
     let reply = run(&state, &app, &account, "terminate", Value::Null, Command::Terminate { app: key }).await?;
@@ -134,10 +161,25 @@ async fn terminate(state: web::Data<State>, path: web::Path<String>, query: web:
 }
 
 /// Audits first: a command that cannot be recorded is not carried out.
-async fn run(state: &State, app: &Application, account: &Account, verb: &str, detail: Value, command: Command) -> Result<Reply, WebError> {
+async fn run(
+    state: &State,
+    app: &Application,
+    account: &Account,
+    verb: &str,
+    detail: Value,
+    command: Command,
+) -> Result<Reply, WebError> {
     let bus = state.bus.clone();
     let actor = format!("user:{}", account.name);
-    let record = AuditRecord { project: app.spec.project.clone(), verb: verb.to_owned(), actor: actor.clone(), app: Some(app.key()), outcome: "Requested".to_owned(), detail, ..AuditRecord::default() };
+    let record = AuditRecord {
+        project: app.spec.project.clone(),
+        verb: verb.to_owned(),
+        actor: actor.clone(),
+        app: Some(app.key()),
+        outcome: "Requested".to_owned(),
+        detail,
+        ..AuditRecord::default()
+    };
     state
         .on_pool(async move {
             let cause = Cause::root(&actor);

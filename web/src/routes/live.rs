@@ -48,7 +48,13 @@ impl Drop for Counted {
     }
 }
 
-pub(super) async fn open(request: HttpRequest, body: web::Payload, resume: web::Query<Resume>, state: web::Data<State>, _: Account) -> Result<HttpResponse, actix_web::Error> {
+pub(super) async fn open(
+    request: HttpRequest,
+    body: web::Payload,
+    resume: web::Query<Resume>,
+    state: web::Data<State>,
+    _: Account,
+) -> Result<HttpResponse, actix_web::Error> {
     let from_browser = request.headers().contains_key("origin");
     if from_browser && !same_origin(&request) {
         return Err(WebError::Forbidden("the request does not come from this page".to_owned()).into());

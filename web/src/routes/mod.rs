@@ -14,7 +14,10 @@ use crate::{State, WebError};
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
-    let json = web::JsonConfig::default().limit(BODY_BYTES_MAX).content_type_required(false).error_handler(|error, _| WebError::Invalid(error.to_string()).into());
+    let json = web::JsonConfig::default()
+        .limit(BODY_BYTES_MAX)
+        .content_type_required(false)
+        .error_handler(|error, _| WebError::Invalid(error.to_string()).into());
     config
         .app_data(json)
         .route("/healthz", web::get().to(|| async { "ok" }))
@@ -24,12 +27,20 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .configure(applications::configure)
         .configure(webhook::configure)
         .route("/api/v1/live", web::get().to(live::open))
-        .service(web::scope("/api").default_service(web::to(|| async { Err::<HttpResponse, _>(WebError::NotFound("Not Found".to_owned())) })))
+        .service(
+            web::scope("/api").default_service(web::to(|| async {
+                Err::<HttpResponse, _>(WebError::NotFound("Not Found".to_owned()))
+            })),
+        )
         .default_service(web::get().to(ui::page));
 }
 
 async fn ready(state: web::Data<State>) -> HttpResponse {
-    if state.model.ready() { HttpResponse::Ok().body("ok") } else { HttpResponse::ServiceUnavailable().body("the read model is not filled yet") }
+    if state.model.ready() {
+        HttpResponse::Ok().body("ok")
+    } else {
+        HttpResponse::ServiceUnavailable().body("the read model is not filled yet")
+    }
 }
 
 /// The version in the field that `argocd version` reads; without a `v` before it is not taken for Argo CD's.

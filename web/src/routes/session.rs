@@ -36,14 +36,20 @@ async fn create(state: web::Data<State>, credentials: web::Json<Credentials>) ->
             let ask = SessionCreate { username: username.clone(), password };
             let created: SessionCreated = bus.request("session.create", &ask, SIGN_IN_WITHIN).await?;
             let actor = format!("user:{}", username.chars().take(64).collect::<String>());
-            let record = AuditRecord { verb: "login".to_owned(), outcome: if created.ok { "Allowed" } else { "Denied" }.to_owned(), actor: actor.clone(), ..AuditRecord::default() };
+            let record = AuditRecord {
+                verb: "login".to_owned(),
+                outcome: if created.ok { "Allowed" } else { "Denied" }.to_owned(),
+                actor: actor.clone(),
+                ..AuditRecord::default()
+            };
             bus.audit(record, &Cause::root(&actor)).await?;
             Ok::<_, WebError>(created)
         })
         .await??;
     match created.token {
         Some(token) if created.ok => {
-            let cookie = Cookie::build(COOKIE, token.clone()).http_only(true).same_site(SameSite::Lax).path("/").finish();
+            let cookie =
+                Cookie::build(COOKIE, token.clone()).http_only(true).same_site(SameSite::Lax).path("/").finish();
             Ok(HttpResponse::Ok().cookie(cookie).json(json!({"token": token})))
         }
         _ => Err(WebError::WrongPassword(created.message)),
@@ -58,7 +64,9 @@ async fn delete() -> HttpResponse {
 
 async fn userinfo(account: Option<Account>) -> HttpResponse {
     match account {
-        Some(account) => HttpResponse::Ok().json(json!({"loggedIn": true, "username": account.name, "iss": "argocd", "groups": []})),
+        Some(account) => {
+            HttpResponse::Ok().json(json!({"loggedIn": true, "username": account.name, "iss": "argocd", "groups": []}))
+        }
         None => HttpResponse::Ok().json(json!({})),
     }
 }

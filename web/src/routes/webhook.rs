@@ -14,7 +14,11 @@ const PAYLOAD_BYTES_MAX: usize = 7 * 1024 * 1024;
 const VERIFY_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
-    config.service(web::resource("/api/webhook").app_data(web::PayloadConfig::new(PAYLOAD_BYTES_MAX)).route(web::post().to(receive)));
+    config.service(
+        web::resource("/api/webhook")
+            .app_data(web::PayloadConfig::new(PAYLOAD_BYTES_MAX))
+            .route(web::post().to(receive)),
+    );
 }
 
 async fn receive(state: web::Data<State>, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, WebError> {
@@ -23,8 +27,10 @@ async fn receive(state: web::Data<State>, request: HttpRequest, body: web::Bytes
         return Err(WebError::Invalid("Unknown webhook event: X-GitHub-Event is missing".to_owned()));
     };
     let bus = state.bus.clone();
-    let ask = WebhookVerify { kind: "github".to_owned(), signature: header("X-Hub-Signature-256"), body: body.to_vec() };
-    let verified: WebhookVerified = state.on_pool(async move { bus.request("webhook.verify", &ask, VERIFY_WITHIN).await }).await??;
+    let ask =
+        WebhookVerify { kind: "github".to_owned(), signature: header("X-Hub-Signature-256"), body: body.to_vec() };
+    let verified: WebhookVerified =
+        state.on_pool(async move { bus.request("webhook.verify", &ask, VERIFY_WITHIN).await }).await??;
     if !verified.ok {
         return Err(WebError::Invalid(verified.message));
     }
@@ -39,13 +45,19 @@ async fn receive(state: web::Data<State>, request: HttpRequest, body: web::Bytes
     {
         return Ok(HttpResponse::Ok().json(json!({"duplicate": true})));
     }
-    let payload: Value = serde_json::from_slice(&body).map_err(|error| WebError::Invalid(format!("the payload is no JSON: {error}")))?;
+    let payload: Value =
+        serde_json::from_slice(&body).map_err(|error| WebError::Invalid(format!("the payload is no JSON: {error}")))?;
     let pushed = urls(&payload);
     if pushed.is_empty() {
         return Err(WebError::Invalid("repository.clone_url is missing in the payload".to_owned()));
     }
     let apps = state.model.apps();
-    let followed: BTreeSet<String> = apps.iter().filter_map(|app| app.source()).map(|source| source.repo_url.clone()).filter(|url| pushed.contains(&normalize(url))).collect();
+    let followed: BTreeSet<String> = apps
+        .iter()
+        .filter_map(|app| app.source())
+        .map(|source| source.repo_url.clone())
+        .filter(|url| pushed.contains(&normalize(url)))
+        .collect();
     let reason = format!("push of {}", payload["ref"].as_str().unwrap_or_default());
     let (bus, repositories) = (state.bus.clone(), followed.len());
     state
@@ -63,7 +75,11 @@ async fn receive(state: web::Data<State>, request: HttpRequest, body: web::Bytes
 /// The URLs under which a pushed repository may be followed, normalised.
 fn urls(payload: &Value) -> BTreeSet<String> {
     let repository = &payload["repository"];
-    ["clone_url", "html_url", "ssh_url", "git_url", "url"].iter().filter_map(|field| repository[*field].as_str()).map(normalize).collect()
+    ["clone_url", "html_url", "ssh_url", "git_url", "url"]
+        .iter()
+        .filter_map(|field| repository[*field].as_str())
+        .map(normalize)
+        .collect()
 }
 
 /// One form for the many ways to write a repository's URL: no scheme, user, `.git` or trailing slash; lower-case host; port kept.
@@ -84,7 +100,13 @@ mod tests {
 
     #[test]
     fn one_repository_has_one_name() {
-        for url in ["https://GitHub.com/a/b.git", "https://github.com/a/b/", "git@github.com:a/b.git", "ssh://git@github.com/a/b", "https://user:pw@github.com/a/b"] {
+        for url in [
+            "https://GitHub.com/a/b.git",
+            "https://github.com/a/b/",
+            "git@github.com:a/b.git",
+            "ssh://git@github.com/a/b",
+            "https://user:pw@github.com/a/b",
+        ] {
             assert_eq!(normalize(url), "github.com/a/b", "{url}");
         }
         assert_eq!(normalize("http://127.0.0.1:3000/x.git"), "127.0.0.1:3000/x");
