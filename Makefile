@@ -1,7 +1,7 @@
 # Everything a contributor runs. Each target says what it does and how long it took.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: test up down ui tools lint unit ui-test bench clean
+.PHONY: test ui tools lint unit ui-test
 
 step = @printf '\n== %s\n' "$(1)"; start=$$SECONDS; $(2); printf '== %s: %s s\n' "$(1)" "$$((SECONDS - start))"
 
@@ -23,13 +23,3 @@ ui-test: ui
 
 unit: ui tools
 	$(call step,tests on the real parts,cargo build --workspace && cargo test --workspace)
-
-up: ## a newcomer's way to the live page
-	@deploy/quickstart/up
-
-down: ## takes away what `make up` made
-	@deploy/quickstart/down
-
-bench: tools ui ## push-to-applied latency, CPU and memory, as a table
-	$(call step,build,cargo build --release --workspace)
-	@cargo run --release --quiet -p tako-tests --bin bench -- $(ARGS)

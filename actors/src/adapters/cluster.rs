@@ -172,14 +172,14 @@ impl Cluster {
     pub(crate) async fn get(&self, manifest: &Manifest) -> Result<Option<Value>, ClusterError> {
         let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
         let found = self.api(&served, manifest.namespace()).get_opt(manifest.name()).await?;
-        found.map(|object| serde_json::to_value(object)).transpose().map_err(ClusterError::from)
+        found.map(serde_json::to_value).transpose().map_err(ClusterError::from)
     }
 
     /// The live object of a key in the group's preferred version.
     pub(crate) async fn get_key(&self, key: &ResourceKey) -> Result<Option<Value>, ClusterError> {
         let served = self.served(&key.group, None, &key.kind).await?;
         let found = self.api(&served, Some(&key.namespace)).get_opt(&key.name).await?;
-        found.map(|object| serde_json::to_value(object)).transpose().map_err(ClusterError::from)
+        found.map(serde_json::to_value).transpose().map_err(ClusterError::from)
     }
 
     /// Server-side apply with force; `dry_run` answers what would be, and changes nothing.

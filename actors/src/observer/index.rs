@@ -126,7 +126,7 @@ impl Index {
             open.extend(self.children.get(uid).into_iter().flatten());
         }
         nodes.sort_by_cached_key(key_of);
-        ResourceTree { nodes, ..ResourceTree::default() }
+        ResourceTree { nodes }
     }
 
     fn unlink(&mut self, uid: &str) -> Option<Entry> {

@@ -166,7 +166,7 @@ impl Syncer {
             Err(message) => return Ok(Ended::error(message)),
         };
         self.cluster.ready().await?;
-        let (mut manifests, _) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
+        let (manifests, _) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
         let extras = tracked_extras(&self.bus, &self.cluster, app, &manifests, &self.control_namespace).await?;
         let sync = operation.sync.clone().unwrap_or_default();
         let options = if sync.sync_options.is_empty() {
@@ -175,7 +175,7 @@ impl Syncer {
             sync.sync_options.clone()
         };
         if options.iter().any(|option| option == "CreateNamespace=true") && sync.resources.is_empty() {
-            self.add_namespace(app, &mut manifests).await?;
+            self.add_namespace(app, &manifests).await?;
         }
         let plan = plan::plan_sync(&PlanInputs {
             targets: manifests,
@@ -220,7 +220,7 @@ impl Syncer {
     }
 
     /// The destination namespace, first of all and without our mark, unless it is there (option CreateNamespace).
-    async fn add_namespace(&self, app: &Application, manifests: &mut Vec<Manifest>) -> Result<(), SyncerError> {
+    async fn add_namespace(&self, app: &Application, manifests: &[Manifest]) -> Result<(), SyncerError> {
         let name = app.spec.destination.namespace.clone().unwrap_or_default();
         let namespace = Manifest(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
         let in_git = manifests.iter().any(|manifest| manifest.key() == namespace.key());
