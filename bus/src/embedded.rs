@@ -63,10 +63,7 @@ impl EmbeddedNats {
                 directory.display()
             ))
         })?;
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .map_err(fail("no free port"))?
-            .port();
+        let port = free_port().ok_or_else(|| BusError::Embedded("no free port between 20000 and 32000".to_owned()))?;
         let (user, password) = ("tako".to_owned(), uuid::Uuid::new_v4().simple().to_string());
         let file = directory.join("nats.conf");
         write_private(&file, &configuration(directory, port, &user, &password))
@@ -103,6 +100,14 @@ impl EmbeddedNats {
         let _ = self.stop.send(true);
         let _ = self.supervisor.await;
     }
+}
+
+/// A free port below the range that connecting sockets get: the server must find it free again at a restart, while
+/// its clients are trying to reach it.
+fn free_port() -> Option<u16> {
+    (0..200)
+        .map(|_| 20_000 + uuid::Uuid::new_v4().as_fields().1 % 12_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {

@@ -31,6 +31,7 @@ fn the_straight_line() -> anyhow::Result<()> {
     deleted_is_pruned(&world)?;
     bad_yaml_names_file_and_line(&world)?;
     unreachable_repository_is_told(&world)?;
+    the_api_server_may_restart(&world)?;
     nats_may_be_killed(&world)?;
     tako_may_be_killed(&mut world)?;
     the_api_answers_only_who_is_signed_in(&world)?;
@@ -120,6 +121,15 @@ fn unreachable_repository_is_told(world: &World) -> anyhow::Result<()> {
     })?;
     assert!(!condition(&world.app("lost")?, "ComparisonError").contains("hunter2"), "a password in a condition");
     world.cluster.kubectl(&["delete", "application", "lost", "-n", NAMESPACE])?;
+    Ok(())
+}
+
+fn the_api_server_may_restart(world: &World) -> anyhow::Result<()> {
+    world.cluster.stop_apiserver()?;
+    world.cluster.start_apiserver()?;
+    let commit = world.push(REPO, &[("app/a.yaml", Some(&config_map("a", "3")))])?;
+    world.synced("line", &commit)?;
+    assert_eq!(world.config("line", "a", "value"), "3");
     Ok(())
 }
 

@@ -9,9 +9,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, below the range from which the kernel gives ports to connecting sockets:
+/// a server that is restarted must find its port free, even while many clients try to reach it.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    for _ in 0..200 {
+        let port = 20_000 + uuid::Uuid::new_v4().as_fields().1 % 12_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port between 20000 and 32000")
 }
 
 /// Waits for a condition; the error names what was waited for.

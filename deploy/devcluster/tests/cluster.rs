@@ -19,7 +19,9 @@ fn a_cluster_runs_workloads_survives_its_api_server_and_leaves_nothing() -> anyh
         let ready = cluster.kubectl(&["get", "--raw", "/readyz?verbose"]);
         panic!("{started:?} {ready:?}");
     }
-    wait_for("the deployment is still there", Duration::from_secs(20), || cluster.kubectl(&["get", "deployment", "web"]).is_ok())?;
+    wait_for("the deployment is still there", Duration::from_secs(20), || {
+        cluster.kubectl(&["get", "deployment", "web"]).is_ok()
+    })?;
     let root = directory.path().canonicalize()?;
     drop(cluster);
     assert!(DevCluster::status(&root).iter().all(|(_, runs)| !runs));
