@@ -117,7 +117,7 @@ impl DevCluster {
         wait_for("kube-apiserver is ready", Duration::from_secs(60), || {
             self.kubectl(&["get", "--raw", "/readyz"]).is_ok()
         })
-        .with_context(|| format!("see {}", self.path("logs/kube-apiserver.log")))
+        .with_context(|| format!("kube-apiserver says:\n{}", process::tail(&self.directory, "kube-apiserver")))
     }
 
     /// Stops the API server alone.

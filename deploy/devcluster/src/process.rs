@@ -71,13 +71,22 @@ pub fn runs(directory: &Path, name: &str) -> bool {
     })
 }
 
+/// Whether a process has given back all it held: it is no more, or only its status waits to be fetched.
+/// (Its command line is gone earlier, while its sockets are still being closed.)
+fn ended(pid: Pid) -> bool {
+    match fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) {
+        Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')),
+        Err(_) => true,
+    }
+}
+
 /// Ends the process of that name: asks, then insists.
 pub fn stop(directory: &Path, name: &str) -> anyhow::Result<()> {
     if let Some(pid) = pid_of(directory, name).filter(|_| runs(directory, name)) {
         let _ = kill_process(pid, Signal::TERM);
-        if wait_for(name, Duration::from_secs(8), || !runs(directory, name)).is_err() {
+        if wait_for(name, Duration::from_secs(8), || ended(pid)).is_err() {
             let _ = kill_process(pid, Signal::KILL);
-            wait_for(name, Duration::from_secs(5), || !runs(directory, name))?;
+            wait_for(name, Duration::from_secs(5), || ended(pid))?;
         }
     }
     let _ = fs::remove_file(directory.join("pids").join(name));
@@ -88,7 +97,14 @@ pub fn stop(directory: &Path, name: &str) -> anyhow::Result<()> {
 pub fn kill(directory: &Path, name: &str) -> anyhow::Result<()> {
     if let Some(pid) = pid_of(directory, name).filter(|_| runs(directory, name)) {
         let _ = kill_process(pid, Signal::KILL);
-        wait_for(name, Duration::from_secs(5), || !runs(directory, name))?;
+        wait_for(name, Duration::from_secs(5), || ended(pid))?;
     }
     Ok(())
+}
+
+/// The last lines of a program's log.
+pub fn tail(directory: &Path, name: &str) -> String {
+    let log = fs::read_to_string(directory.join("logs").join(format!("{name}.log"))).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().rev().take(40).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
