@@ -75,7 +75,11 @@ pub fn runs(directory: &Path, name: &str) -> bool {
 /// (Its command line is gone earlier, while its sockets are still being closed.)
 fn ended(pid: Pid) -> bool {
     match fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) {
-        Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')),
+        // The first thread may be a zombie while others still end.
+        Ok(stat) => {
+            let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).map_or(0, Iterator::count);
+            threads <= 1 && stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+        }
         Err(_) => true,
     }
 }
