@@ -1,7 +1,7 @@
 # Everything a contributor runs. Each target says what it does and how long it took.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: test ui tools lint unit ui-test
+.PHONY: test ui tools lint unit ui-test bench
 
 step = @printf '\n== %s\n' "$(1)"; start=$$SECONDS; $(2); printf '== %s: %s s\n' "$(1)" "$$((SECONDS - start))"
 
@@ -23,3 +23,7 @@ ui-test: ui
 
 unit: ui tools
 	$(call step,tests on the real parts,cargo build --workspace && cargo test --workspace)
+
+bench: tools ui ## push-to-applied latency, CPU and memory, as a table; ARGS="100 1000" chooses the sizes
+	$(call step,release build,cargo build --release --workspace)
+	@target/release/bench $(ARGS)
