@@ -1,7 +1,8 @@
 # Everything a contributor runs. Each target says what it does and how long it took.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: test ui tools lint unit ui-test bench
+# up and down, bench: for people.
+.PHONY: test up down ui tools lint unit browser ui-test bench
 
 step = @printf '\n== %s\n' "$(1)"; start=$$SECONDS; $(2); printf '== %s: %s s\n' "$(1)" "$$((SECONDS - start))"
 
@@ -21,9 +22,18 @@ lint: ui
 ui-test: ui
 	$(call step,tests of the page,cd web/ui && npm test)
 
-unit: ui tools
+browser:
+	$(call step,a real browser,deploy/tools/install-browser.sh)
+
+unit: ui tools browser
 	$(call step,tests on the real parts,cargo build --workspace && cargo test --workspace)
 
 bench: tools ui ## push-to-applied latency, CPU and memory, as a table; ARGS="100 1000" chooses the sizes
 	$(call step,release build,cargo build --release --workspace)
 	@target/release/bench $(ARGS)
+
+up: ## a newcomer's way to the live page; see deploy/quickstart/up
+	@deploy/quickstart/up
+
+down: ## takes away what `make up` made
+	@deploy/quickstart/down

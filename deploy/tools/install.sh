@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the real programs that the dev cluster and the tests run, from pinned Go modules,
 # into $TAKO_TOOLS (default ~/.cache/takobune/tools/<set>). Builds only what is missing.
-# Usage: install.sh [--path]      --path prints the directory and builds nothing
+# Usage: install.sh [--path | --only PROGRAM]      --path prints the directory and builds nothing
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
@@ -9,6 +9,9 @@ KUBE=v1.37.2 ETCD=v3.6.16 NATS_SERVER=v2.15.2 NATS_CLI=v0.5.1 KWOK=v0.8.0
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/takobune"
 bin="${TAKO_TOOLS:-$cache/tools/kube-$KUBE,etcd-$ETCD,nats-$NATS_SERVER,cli-$NATS_CLI,kwok-$KWOK}"
 if [[ "${1:-}" == "--path" ]]; then echo "$bin"; exit 0; fi
+
+only="" && [[ "${1:-}" == "--only" ]] && only="$2"
+wanted() { [[ -z "$only" || "$only" == "$1" ]] && [[ ! -x "$bin/$1" ]]; }
 
 mkdir -p "$bin"
 exec 9>"$bin/.lock"
@@ -19,7 +22,7 @@ export CGO_ENABLED=0 GOFLAGS=-buildvcs=false
 # build NAME DIR PACKAGE LDFLAGS: into a temporary name first, so a broken build leaves no half program
 build() {
   local name=$1 dir=$2 package=$3 ldflags=$4 start=$SECONDS
-  [[ -x "$bin/$name" ]] && return 0
+  wanted "$name" || return 0
   echo "tools: building $name ..."
   (cd "$dir" && go build -trimpath -ldflags "-s -w $ldflags" -o "$bin/.$name" "$package")
   mv "$bin/.$name" "$bin/$name"
@@ -28,7 +31,7 @@ build() {
 # fetch NAME PACKAGE@VERSION LDFLAGS: for modules without replace lines
 fetch() {
   local name=$1 package=$2 ldflags=$3 start=$SECONDS
-  [[ -x "$bin/$name" ]] && return 0
+  wanted "$name" || return 0
   echo "tools: building $name ..."
   mkdir -p "$bin/.gobin"
   GOBIN="$bin/.gobin" go install -trimpath -ldflags "-s -w $ldflags" "$package"

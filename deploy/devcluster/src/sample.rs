@@ -5,7 +5,8 @@ use std::process::Command;
 
 use anyhow::bail;
 
-const DEPLOYMENT: &str = "apiVersion: apps/v1
+/// The Deployment of the sample: three replicas.
+pub const DEPLOYMENT: &str = "apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: guestbook

@@ -12,7 +12,13 @@ const GAP_X = 56;
 const GAP_Y = 14;
 
 function statusOf(node: TreeNode, resources: ResourceStatus[]): ResourceStatus | undefined {
-  return resources.find((one) => one.kind === node.kind && one.name === node.name && (one.group ?? "") === (node.group ?? "") && (one.namespace ?? "") === (node.namespace ?? ""));
+  return resources.find(
+    (one) =>
+      one.kind === node.kind &&
+      one.name === node.name &&
+      (one.group ?? "") === (node.group ?? "") &&
+      (one.namespace ?? "") === (node.namespace ?? ""),
+  );
 }
 
 function Node({ node, x, y, sync }: { node: TreeNode; x: number; y: number; sync: string }) {
@@ -20,7 +26,18 @@ function Node({ node, x, y, sync }: { node: TreeNode; x: number; y: number; sync
   const ready = node.info?.find((item) => item.name === "Containers" || item.name === "Revision")?.value ?? "";
   const title = [node.kind, node.name, health, sync, node.health?.message].filter(Boolean).join(" · ");
   return (
-    <g transform={`translate(${x} ${y})`} class={`node ${health}`} tabIndex={0} role="treeitem" aria-label={title} data-testid="tree-node" data-kind={node.kind} data-name={node.name} data-health={health} data-sync={sync}>
+    <g
+      transform={`translate(${x} ${y})`}
+      class={`node ${health}`}
+      tabIndex={0}
+      role="treeitem"
+      aria-label={title}
+      data-testid="tree-node"
+      data-kind={node.kind}
+      data-name={node.name}
+      data-health={health}
+      data-sync={sync}
+    >
       <title>{title}</title>
       <rect width={WIDTH} height={HEIGHT} rx="7" />
       <rect class="stripe" width="4" height={HEIGHT} rx="2" />
@@ -43,17 +60,29 @@ function Tree({ nodes, resources }: { nodes: TreeNode[]; resources: ResourceStat
   const y = (row: number) => row * (HEIGHT + GAP_Y) + 2;
   if (!nodes.length) return <p class="quiet">{texts.noResources}</p>;
   return (
-    <div class="tree">
-      <svg width={x(plan.columns) - GAP_X + 4} height={y(plan.rows) + 4} role="tree" aria-label={texts.tree}>
-        {plan.links.map(([from, to]) => {
-          const [x1, y1, x2, y2] = [x(from.x) + WIDTH, y(from.y) + HEIGHT / 2, x(to.x), y(to.y) + HEIGHT / 2];
-          return <path key={to.node.uid} class="link" d={`M${x1} ${y1}C${x1 + GAP_X / 2} ${y1} ${x2 - GAP_X / 2} ${y2} ${x2} ${y2}`} />;
-        })}
-        {plan.placed.map((one) => (
-          <Node key={one.node.uid} node={one.node} x={x(one.x)} y={y(one.y)} sync={statusOf(one.node, resources)?.status ?? ""} />
-        ))}
-      </svg>
-    </div>
+    <>
+      <ul class="branches" aria-label={texts.tree}>
+        {[...plan.placed]
+          .sort((a, b) => a.y - b.y || a.x - b.x)
+          .map((one) => (
+            <li key={one.node.uid} class={`depth-${Math.min(one.x, 5)} node ${one.node.health?.status ?? ""}`}>
+              <small>{one.node.kind}</small> <strong>{one.node.name}</strong>{" "}
+              <small>{[one.node.health?.status, statusOf(one.node, resources)?.status].filter(Boolean).join(" · ")}</small>
+            </li>
+          ))}
+      </ul>
+      <div class="tree">
+        <svg width={x(plan.columns) - GAP_X + 4} height={y(plan.rows) + 4} role="tree" aria-label={texts.tree}>
+          {plan.links.map(([from, to]) => {
+            const [x1, y1, x2, y2] = [x(from.x) + WIDTH, y(from.y) + HEIGHT / 2, x(to.x), y(to.y) + HEIGHT / 2];
+            return <path key={to.node.uid} class="link" d={`M${x1} ${y1}C${x1 + GAP_X / 2} ${y1} ${x2 - GAP_X / 2} ${y2} ${x2} ${y2}`} />;
+          })}
+          {plan.placed.map((one) => (
+            <Node key={one.node.uid} node={one.node} x={x(one.x)} y={y(one.y)} sync={statusOf(one.node, resources)?.status ?? ""} />
+          ))}
+        </svg>
+      </div>
+    </>
   );
 }
 
@@ -70,8 +99,12 @@ export function AppPage({ id }: { id: string }) {
   const name = encodeURIComponent(app.name);
   const query = `appNamespace=${encodeURIComponent(app.namespace)}`;
   const ask = async (path: string, init?: RequestInit) => {
-    const answer = await api(path, init);
-    problem.value = answer.ok ? "" : (((await answer.json()) as { message?: string }).message ?? answer.statusText);
+    try {
+      const answer = await api(path, init);
+      problem.value = answer.ok ? "" : (((await answer.json()) as { message?: string }).message ?? answer.statusText);
+    } catch {
+      problem.value = texts.unreachable;
+    }
   };
   const nodes = state.value.trees.get(id) ?? [];
   const resources = state.value.details.get(id)?.status?.resources ?? [];

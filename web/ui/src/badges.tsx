@@ -2,7 +2,14 @@
 import type { Health, Sync } from "./model.ts";
 
 const signs: Record<Sync | Health, string> = {
-  Synced: "✓", OutOfSync: "↯", Unknown: "?", Healthy: "♥", Suspended: "⏸", Progressing: "◔", Missing: "○", Degraded: "✕",
+  Synced: "✓",
+  OutOfSync: "↯",
+  Unknown: "?",
+  Healthy: "♥",
+  Suspended: "⏸",
+  Progressing: "◔",
+  Missing: "○",
+  Degraded: "✕",
 };
 
 export function Badge({ value }: { value: Sync | Health }) {

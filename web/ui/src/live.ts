@@ -62,7 +62,11 @@ export function watch(key: string): void {
 }
 
 export async function signIn(username: string, password: string): Promise<string> {
-  const answer = await api("session", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ username, password }) });
+  const answer = await api("session", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ username, password }),
+  });
   if (!answer.ok) return ((await answer.json()) as { message?: string }).message ?? answer.statusText;
   await begin();
   return "";

@@ -91,7 +91,13 @@ export function apply(state: State, frame: Frame): State {
     case "gone":
       return frame.seq <= state.seq
         ? state
-        : { ...state, apps: without(state.apps, frame.key), trees: without(state.trees, frame.key), details: without(state.details, frame.key), seq: frame.seq };
+        : {
+            ...state,
+            apps: without(state.apps, frame.key),
+            trees: without(state.trees, frame.key),
+            details: without(state.details, frame.key),
+            seq: frame.seq,
+          };
     case "detail":
       return { ...state, details: new Map(state.details).set(frame.key, frame.app) };
     case "tree":
@@ -112,7 +118,10 @@ export function visible(apps: Iterable<AppSummary>, filter: Filter): AppSummary[
   return [...apps]
     .filter((app) => !filter.sync || app.sync === filter.sync)
     .filter((app) => !filter.health || app.health === filter.health)
-    .filter((app) => !text || [app.name, app.project, app.repo, app.destNamespace, app.revision].some((field) => field.toLowerCase().includes(text)))
+    .filter(
+      (app) =>
+        !text || [app.name, app.project, app.repo, app.destNamespace, app.revision].some((field) => field.toLowerCase().includes(text)),
+    )
     .sort((a, b) => a.key.localeCompare(b.key));
 }
 

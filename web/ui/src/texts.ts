@@ -28,6 +28,7 @@ const english = {
   noResources: "Nothing is deployed yet.",
   outOfSync: "out of sync",
   gone: "This Application does not exist (any more).",
+  unreachable: "Takobune does not answer; try again in a moment.",
   theme: "Switch between light and dark",
 };
 const japanese: typeof english = {
@@ -59,6 +60,7 @@ const japanese: typeof english = {
   noResources: "まだ何もデプロイされていません。",
   outOfSync: "未同期",
   gone: "このアプリケーションは存在しません。",
+  unreachable: "Takobune が応答しません。しばらくしてからもう一度お試しください。",
   theme: "明暗の切り替え",
 };
 

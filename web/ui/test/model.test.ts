@@ -3,8 +3,24 @@ import test from "node:test";
 import { type AppSummary, type TreeNode, apply, empty, layout, visible } from "../src/model.ts";
 
 const app = (name: string, sync: AppSummary["sync"]): AppSummary => ({
-  key: `argocd/${name}`, name, namespace: "argocd", project: "default", sync, health: "Healthy", operation: null, message: "", revision: "abc",
-  repo: "https://example.org/x", path: "p", targetRevision: "main", destination: "d", destNamespace: "n", autoSync: true, conditions: [], resources: 1, outOfSync: 0,
+  key: `argocd/${name}`,
+  name,
+  namespace: "argocd",
+  project: "default",
+  sync,
+  health: "Healthy",
+  operation: null,
+  message: "",
+  revision: "abc",
+  repo: "https://example.org/x",
+  path: "p",
+  targetRevision: "main",
+  destination: "d",
+  destNamespace: "n",
+  autoSync: true,
+  conditions: [],
+  resources: 1,
+  outOfSync: 0,
 });
 
 test("a delta older than the state changes nothing", () => {
@@ -23,8 +39,18 @@ test("search and filters", () => {
 });
 
 test("a parent stands at the middle of its children, and a cycle ends", () => {
-  const node = (uid: string, ...parents: string[]): TreeNode => ({ kind: "K", name: uid, uid, parentRefs: parents.map((parent) => ({ uid: parent })) });
-  const at = new Map(layout([node("p1", "rs"), node("p2", "rs"), node("rs", "d"), node("d"), node("other")]).placed.map((one) => [one.node.uid, [one.x, one.y]]));
+  const node = (uid: string, ...parents: string[]): TreeNode => ({
+    kind: "K",
+    name: uid,
+    uid,
+    parentRefs: parents.map((parent) => ({ uid: parent })),
+  });
+  const at = new Map(
+    layout([node("p1", "rs"), node("p2", "rs"), node("rs", "d"), node("d"), node("other")]).placed.map((one) => [
+      one.node.uid,
+      [one.x, one.y],
+    ]),
+  );
   assert.deepEqual(at.get("d"), [0, 0.5]);
   assert.deepEqual(at.get("p2"), [2, 1]);
   assert.deepEqual(at.get("other"), [0, 2]);
