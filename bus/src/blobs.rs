@@ -59,6 +59,11 @@ impl Blobs {
         Self { jetstream, near: Arc::new(Cache::builder().max_capacity(CACHE_BYTES).weigher(weigh).build()) }
     }
 
+    /// Forgets what was stored: the server may have lost it.
+    pub(crate) fn forget(&self) {
+        self.near.invalidate_all();
+    }
+
     /// Stores a body; the same body again costs one look.
     pub async fn put(&self, body: &[u8]) -> Result<Digest, BusError> {
         let digest = Digest::of(body);

@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) process: String,
     /// Counts connections made: who follows a stream starts over at each.
     pub(crate) connections: watch::Receiver<u64>,
+    /// Counts connections to the only server after the first.
+    reconnects: watch::Receiver<u64>,
     pub(crate) chain: Chain,
     pub(crate) blobs: Blobs,
     provisioner: tokio::task::JoinHandle<()>,
@@ -54,6 +56,7 @@ impl Bus {
     /// Connects, waiting for the server if need be, and provisions.
     pub async fn connect(config: &BusConfig) -> Result<Self, BusError> {
         let (count, connections) = watch::channel(0_u64);
+        let (tell_reconnect, reconnects) = watch::channel(0_u64);
         let mut options = ConnectOptions::new()
             .name(&config.process)
             .ping_interval(Duration::from_secs(10))
@@ -86,11 +89,15 @@ impl Bus {
             }
         });
         let blobs = Blobs::new(jetstream.clone());
+        if config.replicas == 1 {
+            tokio::spawn(watch_reconnects(jetstream.clone(), connections.clone(), tell_reconnect, blobs.clone()));
+        }
         let inner = Inner {
             client,
             jetstream,
             process: config.process.clone(),
             connections,
+            reconnects,
             chain: Chain::default(),
             blobs,
             provisioner,
@@ -102,6 +109,12 @@ impl Bus {
     pub async fn close(self) {
         self.inner.provisioner.abort();
         let _ = self.inner.client.drain().await;
+    }
+
+    /// Changes when the only server may have been started anew: at every new connection. What is rebuildable is written behind (`streams.rs`), so its last
+    /// moments may be lost: whoever put or woke something then does so again. A cluster of servers loses nothing.
+    pub fn reconnects(&self) -> watch::Receiver<u64> {
+        self.inner.reconnects.clone()
     }
 
     /// The bodies.
@@ -127,6 +140,28 @@ impl Bus {
             tokio::time::sleep(backoff(attempt as usize + 1)).await;
         }
         Err(BusError::Unreachable(last))
+    }
+}
+
+/// Every connection after the first may be to a server that was started anew (what the client knows of the server's
+/// identity comes too late to tell), so every one counts.
+async fn watch_reconnects(
+    jetstream: Context,
+    mut connections: watch::Receiver<u64>,
+    tell: watch::Sender<u64>,
+    blobs: Blobs,
+) {
+    while connections.changed().await.is_ok() {
+        if *connections.borrow_and_update() < 2 {
+            continue;
+        }
+        tracing::warn!("the bus is back; everything is looked at again");
+        // The queue of work is in memory: it must be there again before anybody is told to fill it.
+        if let Err(error) = ready(&jetstream, 1).await {
+            tracing::error!(%error, "the streams are not there again");
+        }
+        blobs.forget();
+        tell.send_modify(|reconnects| *reconnects += 1);
     }
 }
 

@@ -119,7 +119,7 @@ fn configuration(directory: &Path, port: u16, user: &str, password: &str) -> Str
     let store = directory.join("jetstream");
     format!(
         "server_name: takobune-embedded\nlisten: \"127.0.0.1:{port}\"\nmax_payload: 8MB\nping_interval: \"10s\"\nwrite_deadline: \"10s\"\n\
-         jetstream {{ store_dir: {store:?}, max_mem: 64MB, max_file: {FILE_BYTES_MAX}, sync_interval: always }}\n\
+         jetstream {{ store_dir: {store:?}, max_mem: 256MB, max_file: {FILE_BYTES_MAX}, sync_interval: always }}\n\
          authorization {{ user: {user:?}, password: {password:?} }}\nlog_file: {:?}\nlog_size_limit: 10MB\n",
         directory.join("nats.log")
     )

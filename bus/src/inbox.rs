@@ -7,9 +7,10 @@ use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::{AckKind, Message};
 use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::{Bus, BusError};
+use crate::{Bus, BusError, STREAMS, Written};
 
 const PULL_EXPIRES: Duration = Duration::from_secs(15);
 const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
@@ -31,16 +32,19 @@ pub struct Inbox<T> {
     source: Source,
     read: Read<T>,
     messages: Option<pull::Stream>,
+    connections: watch::Receiver<u64>,
 }
 
 impl<T> Inbox<T> {
     pub(crate) async fn open(bus: &Bus, source: Source, read: Read<T>) -> Result<Self, BusError> {
-        let mut inbox = Self { bus: bus.clone(), source, read, messages: None };
+        let mut inbox =
+            Self { bus: bus.clone(), source, read, messages: None, connections: bus.inner.connections.clone() };
         inbox.messages = Some(inbox.subscribe().await?);
         Ok(inbox)
     }
 
-    async fn subscribe(&self) -> Result<pull::Stream, BusError> {
+    async fn subscribe(&mut self) -> Result<pull::Stream, BusError> {
+        self.connections.mark_unchanged();
         let stream =
             self.bus.inner.jetstream.get_stream_no_info(self.source.stream).await.map_err(BusError::unreachable)?;
         let consumer = stream.create_consumer(self.source.config.clone()).await.map_err(BusError::unreachable)?;
@@ -62,7 +66,15 @@ impl<T> Inbox<T> {
                 }
                 continue;
             };
-            match messages.next().await {
+            let message = tokio::select! {
+                message = messages.next() => message,
+                // The request for messages went with the old connection.
+                Ok(()) = self.connections.changed() => {
+                    self.messages = None;
+                    continue;
+                }
+            };
+            match message {
                 Some(Ok(message)) => {
                     if let Some(delivery) = self.deliver(message).await {
                         return Some(delivery);
@@ -81,7 +93,7 @@ impl<T> Inbox<T> {
 
     async fn deliver(&self, message: Message) -> Option<Delivery<T>> {
         match (self.read)(&message.payload, message.headers.as_ref()) {
-            Ok(body) => Some(Delivery::new(body, message, self.source.ack_wait)),
+            Ok(body) => Some(Delivery::new(body, message, &self.source, self.bus.reconnects())),
             Err(error) => {
                 tracing::error!(subject = %message.subject, %error, "a message that cannot be read goes to the dead letters");
                 let mut headers = message.headers.clone().unwrap_or_default();
@@ -103,11 +115,17 @@ pub struct Delivery<T> {
     message: Option<Message>,
     progress: AbortHandle,
     runtime: Handle,
+    /// Of a queue in memory: where the server's reconnects stood. After another one the message is no more, and an ack
+    /// with its numbers would speak of a newer one.
+    gone_after: Option<(watch::Receiver<u64>, u64)>,
 }
 
 impl<T> Delivery<T> {
-    fn new(body: T, message: Message, ack_wait: Duration) -> Self {
+    fn new(body: T, message: Message, source: &Source, reconnects: watch::Receiver<u64>) -> Self {
         let runtime = Handle::current();
+        let ack_wait = source.ack_wait;
+        let in_memory = STREAMS.iter().any(|row| row.name == source.stream && row.written == Written::Memory);
+        let known = *reconnects.borrow();
         let (_, acker) = message.clone().split();
         let progress = runtime
             .spawn(async move {
@@ -117,7 +135,11 @@ impl<T> Delivery<T> {
                 }
             })
             .abort_handle();
-        Self { body, message: Some(message), progress, runtime }
+        Self { body, message: Some(message), progress, runtime, gone_after: in_memory.then_some((reconnects, known)) }
+    }
+
+    fn gone(&self) -> bool {
+        self.gone_after.as_ref().is_some_and(|(reconnects, known)| *reconnects.borrow() != *known)
     }
 
     /// All is done: the message is gone when this returns Ok.
@@ -126,6 +148,9 @@ impl<T> Delivery<T> {
         let Some(message) = self.message.take() else { return Ok(()) };
         let mut last = String::new();
         for _ in 0..ACK_TRIES {
+            if self.gone() {
+                return Ok(());
+            }
             match message.double_ack().await {
                 Ok(()) => return Ok(()),
                 Err(error) => last = error.to_string(),
@@ -137,7 +162,8 @@ impl<T> Delivery<T> {
     /// Not now: it comes again after `pause`, unless a newer one takes its place.
     pub async fn retry(mut self, pause: Duration) {
         self.progress.abort();
-        if let Some(message) = self.message.take() {
+        let gone = self.gone();
+        if let Some(message) = self.message.take().filter(|_| !gone) {
             let _ = message.ack_with(AckKind::Nak(Some(pause))).await;
         }
     }
@@ -146,7 +172,8 @@ impl<T> Delivery<T> {
 impl<T> Drop for Delivery<T> {
     fn drop(&mut self) {
         self.progress.abort();
-        if let Some(message) = self.message.take() {
+        let gone = self.gone();
+        if let Some(message) = self.message.take().filter(|_| !gone) {
             self.runtime.spawn(async move {
                 let _ = message.ack_with(AckKind::Nak(None)).await;
             });

@@ -40,6 +40,6 @@ pub use inbox::{Delivery, Inbox};
 pub use kv::{Bucket, Kv};
 pub use lease::Lease;
 pub use records::{RefRecord, TargetRecord};
-pub use streams::{STREAMS, StreamRow};
+pub use streams::{STREAMS, StreamRow, Written};
 pub use subject::repo_key;
 pub use work::{Work, WorkItem, WorkKind, WorkNote};

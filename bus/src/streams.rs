@@ -20,6 +20,18 @@ pub enum Keep {
     Limits,
 }
 
+/// How safely a stream is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// To the disk before it is confirmed.
+    Through,
+    /// To the disk a little later: it can be rebuilt, and its last moments go with a killed server.
+    Behind,
+    /// Not at all: it can be rebuilt. For queues that are rebuilt this is the only safe way but the first: after a loss
+    /// their consumers, written apart, would take new messages for old ones (bus/tests/contract.rs).
+    Memory,
+}
+
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamRow {
@@ -37,8 +49,8 @@ pub struct StreamRow {
     pub max_age: Duration,
     /// Bytes.
     pub max_bytes: i64,
-    /// It can be rebuilt from git and the clusters: written without waiting for the disk.
-    pub rebuildable: bool,
+    /// How safely it is written.
+    pub written: Written,
     /// Nobody may delete a message from it.
     pub undeletable: bool,
     /// Publishing the same id twice within this time counts once.
@@ -56,7 +68,7 @@ const fn kv(name: &'static str, subject: &'static str, mib: i64, about: &'static
         refuse_new: false,
         max_age: Duration::ZERO,
         max_bytes: mib * MIB,
-        rebuildable: true,
+        written: Written::Behind,
         undeletable: false,
         dedupe: Duration::from_secs(2),
         about,
@@ -72,8 +84,8 @@ pub const STREAMS: &[StreamRow] = &[
         per_subject: 1,
         refuse_new: false,
         max_age: DAY,
-        max_bytes: 256 * MIB,
-        rebuildable: true,
+        max_bytes: 128 * MIB,
+        written: Written::Memory,
         undeletable: false,
         dedupe: Duration::from_secs(1),
         about: "wake-ups, one pending a subject",
@@ -86,7 +98,7 @@ pub const STREAMS: &[StreamRow] = &[
         refuse_new: true,
         max_age: DAY,
         max_bytes: 256 * MIB,
-        rebuildable: false,
+        written: Written::Through,
         undeletable: false,
         dedupe: Duration::from_secs(600),
         about: "user commands, one subject an operation id",
@@ -99,7 +111,7 @@ pub const STREAMS: &[StreamRow] = &[
         refuse_new: false,
         max_age: Duration::from_secs(7 * 24 * 60 * 60),
         max_bytes: 1024 * MIB,
-        rebuildable: true,
+        written: Written::Behind,
         undeletable: false,
         dedupe: Duration::from_secs(120),
         about: "what happened",
@@ -112,7 +124,7 @@ pub const STREAMS: &[StreamRow] = &[
         refuse_new: false,
         max_age: Duration::from_secs(400 * 24 * 60 * 60),
         max_bytes: 2048 * MIB,
-        rebuildable: false,
+        written: Written::Through,
         undeletable: true,
         dedupe: Duration::from_secs(600),
         about: "who changed what and why, CloudEvents JSON",
@@ -125,7 +137,7 @@ pub const STREAMS: &[StreamRow] = &[
         refuse_new: false,
         max_age: Duration::from_secs(30 * 24 * 60 * 60),
         max_bytes: 256 * MIB,
-        rebuildable: false,
+        written: Written::Through,
         undeletable: false,
         dedupe: Duration::from_secs(600),
         about: "messages that could not be read",
@@ -139,7 +151,7 @@ pub const STREAMS: &[StreamRow] = &[
         max_age: Duration::from_secs(30 * 24 * 60 * 60),
         ..kv("KV_blob", "$KV.blob.>", 1024, "bodies by digest")
     },
-    kv("KV_lease", "$KV.lease.>", 16, "who holds what for now"),
+    StreamRow { written: Written::Through, ..kv("KV_lease", "$KV.lease.>", 16, "who holds what for now") },
 ];
 
 /// Makes the server agree with the table.
@@ -171,7 +183,7 @@ fn config(row: &StreamRow, replicas: usize) -> Config {
         max_messages: -1,
         max_bytes: row.max_bytes,
         max_age: row.max_age,
-        storage: StorageType::File,
+        storage: if row.written == Written::Memory { StorageType::Memory } else { StorageType::File },
         num_replicas: replicas,
         duplicate_window: row.dedupe,
         deny_delete: row.undeletable,
@@ -179,7 +191,7 @@ fn config(row: &StreamRow, replicas: usize) -> Config {
         allow_direct: row.name.starts_with("KV_"),
         allow_message_ttl: lease,
         subject_delete_marker_ttl: lease.then_some(Duration::from_secs(1)),
-        persist_mode: (row.rebuildable && !lease && replicas == 1).then_some(PersistenceMode::Async),
+        persist_mode: (row.written == Written::Behind && replicas == 1).then_some(PersistenceMode::Async),
         metadata: HashMap::from([("owner".to_owned(), "takobune".to_owned())]),
         ..Config::default()
     }

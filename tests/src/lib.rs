@@ -63,6 +63,13 @@ pub fn tako_program() -> anyhow::Result<PathBuf> {
 impl World {
     /// Starts everything, with the CRDs applied.
     pub fn start() -> anyhow::Result<Self> {
+        let mut world = Self::without_tako()?;
+        world.start_tako()?;
+        Ok(world)
+    }
+
+    /// A cluster with the CRDs and a git server; no tako yet.
+    pub fn without_tako() -> anyhow::Result<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let root = tempfile::tempdir()?;
         let cluster = DevCluster::start(&root.path().join("cluster"), Lifetime::Attached, &mut |_| {})?;
@@ -75,13 +82,23 @@ impl World {
         let git = GitServer::start(&repositories, "127.0.0.1:0")?;
         // The dev cluster signs its certificate itself.
         let http = Client::builder().timeout(Duration::from_secs(15)).danger_accept_invalid_certs(true).build()?;
-        let mut world = Self { cluster, git, tako: None, root, port: free_port()?, http };
-        world.start_tako()?;
-        Ok(world)
+        Ok(Self { cluster, git, tako: None, root, port: free_port()?, http })
     }
 
     /// Starts `tako` (again) on its port and data.
     pub fn start_tako(&mut self) -> anyhow::Result<()> {
+        let nats = Tools::locate()?.program("nats-server")?.display().to_string();
+        self.tako = Some(self.spawn_tako("data", &["--nats-server", &nats])?);
+        self.until("tako is ready", Self::ready)
+    }
+
+    /// Whether the web answers and knows the Applications.
+    pub fn ready(&self) -> anyhow::Result<bool> {
+        Ok(self.http.get(self.url("/readyz")).send().is_ok_and(|answer| answer.status().is_success()))
+    }
+
+    /// Starts a process of tako with a data directory and more flags.
+    pub fn spawn_tako(&self, data: &str, flags: &[&str]) -> anyhow::Result<Tako> {
         let log = File::options().create(true).append(true).open(self.path("tako.log"))?;
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
@@ -91,18 +108,14 @@ impl World {
             .arg(self.cluster.kubeconfig())
             .args(["--listen", &format!("127.0.0.1:{}", self.port), "--namespace", NAMESPACE])
             .arg("--data-dir")
-            .arg(self.path("data"))
-            .arg("--nats-server")
-            .arg(Tools::locate()?.program("nats-server")?)
+            .arg(self.path(data))
+            .args(flags)
             .env("RUST_LOG", "info,kube=error,kube_client=error,async_nats=error,actix_server=warn")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        self.tako = Some(Tako { child });
-        self.until("tako is ready", |world| {
-            Ok(world.http.get(world.url("/readyz")).send().is_ok_and(|answer| answer.status().is_success()))
-        })
+        Ok(Tako { child })
     }
 
     /// A path in the test's own directory.

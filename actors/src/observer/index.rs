@@ -129,6 +129,11 @@ impl Index {
         ResourceTree { nodes }
     }
 
+    /// All Applications that track anything.
+    pub(super) fn instances(&self) -> BTreeSet<String> {
+        self.roots.keys().cloned().collect()
+    }
+
     fn unlink(&mut self, uid: &str) -> Option<Entry> {
         let entry = self.by_uid.remove(uid)?;
         for owner in &entry.owners {
@@ -237,6 +242,6 @@ mod tests {
         assert_eq!(index.remove("a").compare, set(&["app"]));
         assert_eq!(index.retain("apps", "Deployment", &HashSet::new()).trees, set(&["app"]));
         assert!(index.tree("app").nodes.is_empty());
-        assert!(index.roots.is_empty());
+        assert!(index.instances().is_empty());
     }
 }

@@ -62,6 +62,7 @@ impl Observer {
         });
         tokio::spawn(observer.clone().watch_kinds());
         tokio::spawn(observer.clone().publish());
+        tokio::spawn(observer.clone().publish_again());
         observer
     }
 
@@ -187,6 +188,15 @@ impl Observer {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 self.note(again);
             }
+        }
+    }
+
+    /// The bus may have lost trees: all of them are put again.
+    async fn publish_again(self: Arc<Self>) {
+        let mut reconnects = self.bus.reconnects();
+        while reconnects.changed().await.is_ok() {
+            let trees = self.index().instances();
+            self.note(Effect { trees, compare: BTreeSet::new() });
         }
     }
 

@@ -43,7 +43,19 @@ impl Registry {
         registry
     }
 
+    /// Watches, and lists anew whenever the bus may have lost what it was told.
     async fn watch_applications(self: Arc<Self>) {
+        let mut reconnects = self.bus.reconnects();
+        loop {
+            reconnects.mark_unchanged();
+            tokio::select! {
+                () = self.watch_applications_once() => {}
+                _ = reconnects.changed() => {}
+            }
+        }
+    }
+
+    async fn watch_applications_once(&self) {
         let mut seen: HashMap<AppKey, Seen> = HashMap::new();
         let mut listed: Option<HashSet<AppKey>> = None;
         let api = self.applications.api(&self.namespace);
@@ -141,6 +153,17 @@ impl Registry {
     }
 
     async fn watch_settings(self: Arc<Self>) {
+        let mut reconnects = self.bus.reconnects();
+        loop {
+            reconnects.mark_unchanged();
+            tokio::select! {
+                () = self.watch_settings_once() => {}
+                _ = reconnects.changed() => {}
+            }
+        }
+    }
+
+    async fn watch_settings_once(&self) {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
         let only = watcher::Config::default().fields("metadata.name=argocd-cm");
         let mut events = watcher(api, only).default_backoff().applied_objects().boxed();

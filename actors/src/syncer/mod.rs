@@ -22,6 +22,8 @@ use crate::{gather, now, targets};
 
 /// Objects of one group of the plan written at once.
 const PARALLEL: usize = 8;
+/// Between two looks at what a deletion still waits for.
+const CASCADE_LOOK: Duration = Duration::from_millis(300);
 const FINALIZER: &str = "resources-finalizer.argocd.argoproj.io";
 
 /// The stage.
@@ -90,17 +92,17 @@ impl Syncer {
         Arc::new(Self { bus, cluster, applications, git, compared, control_namespace })
     }
 
-    async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<(), SyncerError> {
-        let Some(app) = self.applications.get(key).await? else { return Ok(()) };
+    async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<Outcome, SyncerError> {
+        let Some(app) = self.applications.get(key).await? else { return Ok(Outcome::Done) };
         if app.metadata.deletion_timestamp.is_some() {
             return self.cascade(app, item).await;
         }
-        let Some(operation) = app.operation.clone() else { return Ok(()) };
+        let Some(operation) = app.operation.clone() else { return Ok(Outcome::Done) };
         // The lock: whoever writes Running with the resourceVersion just read owns the operation.
         let running = record::begin(&app, &operation, &now());
         let app = match self.applications.patch(key, &running).await {
             Ok(app) => app,
-            Err(error) if error.is_conflict() => return self.again(key, item).await,
+            Err(error) if error.is_conflict() => return self.again(key, item).await.map(|()| Outcome::Done),
             Err(error) => return Err(error.into()),
         };
         let ended = match record::terminating(&app) {
@@ -112,7 +114,7 @@ impl Syncer {
             },
             false => self.carry_out(&app, &operation, item).await?,
         };
-        self.finish(key, app, &operation, ended, item).await
+        self.finish(key, app, &operation, ended, item).await.map(|()| Outcome::Done)
     }
 
     async fn again(&self, key: &AppKey, item: &WorkItem) -> Result<(), SyncerError> {
@@ -373,10 +375,10 @@ impl Syncer {
     }
 
     /// Deletion of the Application with its resources (finalizer). CRDs and `Delete=false` objects stay.
-    async fn cascade(&self, app: Application, item: &WorkItem) -> Result<(), SyncerError> {
+    async fn cascade(&self, app: Application, item: &WorkItem) -> Result<Outcome, SyncerError> {
         let ours = |finalizer: &String| finalizer == FINALIZER || finalizer.starts_with(&format!("{FINALIZER}/"));
         if !app.metadata.finalizers.iter().any(ours) {
-            return Ok(());
+            return Ok(Outcome::Done);
         }
         let key = app.key();
         let mut left = 0;
@@ -400,14 +402,14 @@ impl Syncer {
             self.bus.audit(audit, &item.cause).await?;
         }
         if left > 0 {
-            let note = WorkNote { hard: false, reason: "waiting for the deleted objects to be gone".to_owned() };
-            return Ok(self.bus.wake(&Work::Sync { app: key }, note, &item.cause).await?);
+            // The observer sees them go, but not whether all have gone: look again soon.
+            return Ok(Outcome::Again(CASCADE_LOOK));
         }
         let kept: Vec<&String> = app.metadata.finalizers.iter().filter(|finalizer| !ours(finalizer)).collect();
         self.applications
             .patch(&key, &json!({"metadata": {"finalizers": kept, "resourceVersion": app.metadata.resource_version}}))
             .await?;
-        Ok(())
+        Ok(Outcome::Done)
     }
 
     fn emit(&self, event: Event, item: &WorkItem) {
@@ -446,7 +448,7 @@ impl Stage for Syncer {
     async fn run(&self, item: WorkItem) -> Outcome {
         let Work::Sync { app } = &item.work else { return Outcome::Done };
         match self.work(&app.clone(), &item).await {
-            Ok(()) => Outcome::Done,
+            Ok(outcome) => outcome,
             Err(error) => {
                 tracing::warn!(%app, %error, "sync not finished; it is resumed");
                 Outcome::Again(Duration::from_secs(1))

@@ -30,6 +30,7 @@ impl Watcher {
         let watcher = Arc::new(Self { bus: bus.clone(), git, state: Arc::default() });
         tokio::spawn(watcher.clone().follow_applications());
         tokio::spawn(watcher.clone().poll_on_time(settings));
+        tokio::spawn(watcher.clone().poll_again());
         watcher
     }
 
@@ -64,6 +65,21 @@ impl Watcher {
             }
         })
         .await;
+    }
+
+    /// The bus may have lost wake-ups: everything is looked at again.
+    async fn poll_again(self: Arc<Self>) {
+        let mut reconnects = self.bus.reconnects();
+        while reconnects.changed().await.is_ok() {
+            let repos = {
+                let mut state = self.state();
+                state.all_pending();
+                state.repos()
+            };
+            for repo in repos {
+                self.wake_poll(&repo, "the bus was started anew").await;
+            }
+        }
     }
 
     async fn wake_poll(&self, repo: &str, reason: &str) {

@@ -110,6 +110,14 @@ impl State {
         *self = Self::default();
     }
 
+    /// Everybody waits for the next poll of its repository (the bus may have lost wake-ups and target states).
+    pub(super) fn all_pending(&mut self) {
+        let all: Vec<(String, AppKey)> = self.apps.iter().map(|(key, app)| (app.repo.clone(), key.clone())).collect();
+        for (repo, key) in all {
+            self.repos.entry(repo).or_default().pending.insert(key);
+        }
+    }
+
     /// The repositories that somebody follows.
     pub(super) fn repos(&self) -> Vec<String> {
         self.repos.keys().cloned().collect()
@@ -228,6 +236,17 @@ mod tests {
         assert_eq!(state.app_changed(&key, &first), None, "its removal is our own doing");
         state.app_gone(&key);
         assert!(state.begin("r").is_none());
+    }
+
+    #[test]
+    fn after_a_loss_everybody_is_rendered_again() {
+        let mut state = State::default();
+        let (key, app) = app("a", "a", None);
+        state.app_changed(&key, &app);
+        state.begin("r").unwrap();
+        assert!(state.begin("r").unwrap().1.is_empty());
+        state.all_pending();
+        assert_eq!(names(state.begin("r").unwrap().1), ["a"]);
     }
 
     #[test]

@@ -62,14 +62,12 @@ function Tree({ nodes, resources }: { nodes: TreeNode[]; resources: ResourceStat
   return (
     <>
       <ul class="branches" aria-label={texts.tree}>
-        {[...plan.placed]
-          .sort((a, b) => a.y - b.y || a.x - b.x)
-          .map((one) => (
-            <li key={one.node.uid} class={`depth-${Math.min(one.x, 5)} node ${one.node.health?.status ?? ""}`}>
-              <small>{one.node.kind}</small> <strong>{one.node.name}</strong>{" "}
-              <small>{[one.node.health?.status, statusOf(one.node, resources)?.status].filter(Boolean).join(" · ")}</small>
-            </li>
-          ))}
+        {plan.placed.map((one) => (
+          <li key={one.node.uid} class={`depth-${Math.min(one.x, 5)} node ${one.node.health?.status ?? ""}`}>
+            <small>{one.node.kind}</small> <strong>{one.node.name}</strong>{" "}
+            <small>{[one.node.health?.status, statusOf(one.node, resources)?.status].filter(Boolean).join(" · ")}</small>
+          </li>
+        ))}
       </ul>
       <div class="tree">
         <svg width={x(plan.columns) - GAP_X + 4} height={y(plan.rows) + 4} role="tree" aria-label={texts.tree}>

@@ -138,7 +138,7 @@ export interface Layout {
   rows: number;
 }
 
-/** A layered tree, left to right: a parent stands at the middle of its children. Column and row in whole units. */
+/** A layered tree, left to right: a parent stands at the middle of its children. Parents come before children in `placed`. */
 export function layout(nodes: TreeNode[]): Layout {
   const byUid = new Map(nodes.map((node) => [node.uid, node]));
   const children = new Map<string, TreeNode[]>();
@@ -157,11 +157,12 @@ export function layout(nodes: TreeNode[]): Layout {
   const place = (node: TreeNode, x: number): Placed => {
     seen.add(node.uid);
     columns = Math.max(columns, x + 1);
+    const here: Placed = { node, x, y: 0 };
+    placed.push(here);
     const below = (children.get(node.uid) ?? []).filter((child) => !seen.has(child.uid)).map((child) => place(child, x + 1));
     const first = below[0];
     const last = below[below.length - 1];
-    const here: Placed = { node, x, y: first && last ? (first.y + last.y) / 2 : row++ };
-    placed.push(here);
+    here.y = first && last ? (first.y + last.y) / 2 : row++;
     for (const child of below) links.push([here, child]);
     return here;
   };

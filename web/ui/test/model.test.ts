@@ -51,6 +51,7 @@ test("a parent stands at the middle of its children, and a cycle ends", () => {
       [one.x, one.y],
     ]),
   );
+  assert.deepEqual([...at.keys()], ["d", "rs", "p1", "p2", "other"]);
   assert.deepEqual(at.get("d"), [0, 0.5]);
   assert.deepEqual(at.get("p2"), [2, 1]);
   assert.deepEqual(at.get("other"), [0, 2]);
