@@ -31,6 +31,8 @@ fn the_straight_line() -> anyhow::Result<()> {
     deleted_is_pruned(&world)?;
     bad_yaml_names_file_and_line(&world)?;
     unreachable_repository_is_told(&world)?;
+    without_a_webhook_the_timer_finds_it(&world)?;
+    a_refresh_is_answered(&world)?;
     the_api_server_may_restart(&world)?;
     nats_may_be_killed(&world)?;
     tako_may_be_killed(&mut world)?;
@@ -122,6 +124,31 @@ fn unreachable_repository_is_told(world: &World) -> anyhow::Result<()> {
     assert!(!condition(&world.app("lost")?, "ComparisonError").contains("hunter2"), "a password in a condition");
     world.cluster.kubectl(&["delete", "application", "lost", "-n", NAMESPACE])?;
     Ok(())
+}
+
+fn without_a_webhook_the_timer_finds_it(world: &World) -> anyhow::Result<()> {
+    world.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm", "namespace": NAMESPACE}, "data": {"timeout.reconciliation": "1s"}}))?;
+    let commit = tako_devcluster::sample::commit(
+        &world.path("git").join(REPO),
+        &[("app/a.yaml", Some(&config_map("a", "by timer")))],
+        "no webhook",
+    )?;
+    world.synced("line", &commit)?;
+    world.cluster.kubectl(&["delete", "configmap", "argocd-cm", "-n", NAMESPACE]).map(drop)
+}
+
+fn a_refresh_is_answered(world: &World) -> anyhow::Result<()> {
+    let commit = tako_devcluster::sample::commit(
+        &world.path("git").join(REPO),
+        &[("app/a.yaml", Some(&config_map("a", "by refresh")))],
+        "no webhook",
+    )?;
+    let app = json!({"metadata": {"annotations": {"argocd.argoproj.io/refresh": "normal"}}}).to_string();
+    world.cluster.kubectl(&["patch", "application", "line", "-n", NAMESPACE, "--type=merge", "-p", &app])?;
+    world.synced("line", &commit)?;
+    world.until("the request is gone", |world| {
+        Ok(world.app("line")?["metadata"]["annotations"]["argocd.argoproj.io/refresh"].is_null())
+    })
 }
 
 fn the_api_server_may_restart(world: &World) -> anyhow::Result<()> {

@@ -173,7 +173,7 @@ impl Repository {
 
     fn fetch_within(&self, stop: &AtomicBool) -> Result<Refs, String> {
         let repo = self.opened.to_thread_local();
-        let say = |error: &dyn std::fmt::Display| error.to_string();
+        let say = |error: &dyn std::error::Error| whole(error);
         let remote = repo
             .remote_at(self.url.as_str())
             .and_then(|remote| {
@@ -303,6 +303,20 @@ impl Refs {
             .then(|| revision.to_lowercase());
         names.iter().find_map(|name| self.by_name.get(name).cloned()).or(commit_id)
     }
+}
+
+/// An error with all its causes: the outermost of a transport says only that it failed.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut words = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause.filter(|_| words.len() < 8) {
+        let text = error.to_string();
+        if words.last() != Some(&text) {
+            words.push(text);
+        }
+        cause = error.source();
+    }
+    words.join(": ")
 }
 
 fn tree_of(repo: &gix::Repository, commit: &str) -> Result<ObjectId, String> {

@@ -1,8 +1,9 @@
 //! Wakes on a webhook, a timer or a changed Application; fetches a repository once for all of them,
 //! and says which revision moved and who must be rendered. Knows nothing of clusters.
 mod state;
+mod timer;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -92,20 +93,14 @@ impl Watcher {
 
     /// Every repository every `timeout.reconciliation`, each at its own moment (jitter, so that they never march in step).
     async fn poll_on_time(self: Arc<Self>, settings: Settings) {
-        let mut due: HashMap<String, Instant> = HashMap::new();
+        let (begun, mut timer) = (Instant::now(), timer::Timer::default());
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         loop {
             tick.tick().await;
             let Some(period) = settings.reconciliation() else { continue };
             let repos = self.state().repos();
-            due.retain(|repo, _| repos.contains(repo));
-            for repo in repos {
-                let now = Instant::now();
-                let next = due.entry(repo.clone()).or_insert_with(|| now + settings.jittered(period));
-                if *next <= now {
-                    *next = now + settings.jittered(period);
-                    self.wake_poll(&repo, "timeout.reconciliation").await;
-                }
+            for repo in timer.due(&repos, begun.elapsed(), period, || settings.jittered(period)) {
+                self.wake_poll(&repo, "timeout.reconciliation").await;
             }
         }
     }
