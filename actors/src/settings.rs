@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tako_bus::{Bucket, Bus, Change};
+use tako_engine::duration;
 
 use crate::runtime::follow::follow;
 
@@ -51,57 +52,19 @@ impl Settings {
 
     /// `timeout.reconciliation`; `None` when set to 0, which turns polling off.
     pub(crate) fn reconciliation(&self) -> Option<Duration> {
-        let period = self.get("timeout.reconciliation").and_then(|text| duration(&text)).unwrap_or(RECONCILIATION);
+        let period =
+            self.get("timeout.reconciliation").and_then(|text| duration::parse(&text)).unwrap_or(RECONCILIATION);
         (!period.is_zero()).then_some(period)
     }
 
     /// A period with a random share of `timeout.reconciliation.jitter` added.
     pub(crate) fn jittered(&self, period: Duration) -> Duration {
-        let jitter =
-            self.get("timeout.reconciliation.jitter").and_then(|text| duration(&text)).unwrap_or(JITTER).min(period);
+        let jitter = self
+            .get("timeout.reconciliation.jitter")
+            .and_then(|text| duration::parse(&text))
+            .unwrap_or(JITTER)
+            .min(period);
         let random = f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
         period + jitter.mul_f64(random)
-    }
-}
-
-/// A duration as Go writes it (`1h30m`, `180s`); a bare number is seconds.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let (mut total, mut rest) = (Duration::ZERO, text);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest[..digits].parse().ok()?;
-        let unit = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| at + digits);
-        total += match &rest[digits..unit] {
-            "ms" => Duration::from_millis(number),
-            "s" => Duration::from_secs(number),
-            "m" => Duration::from_secs(number.checked_mul(60)?),
-            "h" => Duration::from_secs(number.checked_mul(3600)?),
-            _ => return None,
-        };
-        rest = &rest[unit..];
-    }
-    Some(total)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_read_as_go_writes_them() {
-        for (text, want) in [
-            ("180s", Some(180_000)),
-            ("1h30m", Some(5_400_000)),
-            ("500ms", Some(500)),
-            ("0", Some(0)),
-            ("120", Some(120_000)),
-            ("x", None),
-            ("5x", None),
-        ] {
-            assert_eq!(duration(text), want.map(Duration::from_millis), "{text}");
-        }
     }
 }

@@ -37,6 +37,11 @@ pub(crate) fn finish(
         let mut manifest = Manifest(value);
         tracking::stamp(&mut manifest, &instance, &destination, |group, kind| cluster.namespaced(group, kind));
         let key = manifest.key();
+        if key.name.is_empty() {
+            // Named when it is made (generateName): never the same as another.
+            finished.push(manifest);
+            continue;
+        }
         match at.get(&key) {
             Some(&index) => {
                 repeated.push(key.to_string());

@@ -1,47 +1,12 @@
-//! The sync plan: what is applied and pruned, in which order. A value made before anything runs; running it
-//! leaves no choices. Pure. Order is Argo CD's: wave, kind, name; prunes after, in reverse.
-use serde_json::Value;
+//! The sync plan: what is applied, run and pruned, in which order. A value made before anything runs; running it
+//! leaves no choices but those of [`crate::progress`]. Pure. Order is Argo CD's: phase, wave, prunes, kind, name.
+use serde_json::{Value, json};
 
 use crate::app::SyncResource;
+use crate::hook::{self, DeletePolicy, Part, SyncPhase};
 use crate::resource::{Manifest, ResourceKey};
 
-/// Kinds in the order they are applied; others come after (Argo CD, gitops-engine's list).
-const KIND_ORDER: [&str; 34] = [
-    "Namespace",
-    "NetworkPolicy",
-    "ResourceQuota",
-    "LimitRange",
-    "PodSecurityPolicy",
-    "PodDisruptionBudget",
-    "ServiceAccount",
-    "Secret",
-    "SecretList",
-    "ConfigMap",
-    "StorageClass",
-    "PersistentVolume",
-    "PersistentVolumeClaim",
-    "CustomResourceDefinition",
-    "ClusterRole",
-    "ClusterRoleList",
-    "ClusterRoleBinding",
-    "ClusterRoleBindingList",
-    "Role",
-    "RoleList",
-    "RoleBinding",
-    "RoleBindingList",
-    "Service",
-    "DaemonSet",
-    "Pod",
-    "ReplicationController",
-    "ReplicaSet",
-    "Deployment",
-    "HorizontalPodAutoscaler",
-    "StatefulSet",
-    "Job",
-    "CronJob",
-    "IngressClass",
-    "Ingress",
-];
+mod order;
 
 /// What a plan is made from.
 #[derive(Debug, Default)]
@@ -54,8 +19,16 @@ pub struct PlanInputs {
     pub prune: bool,
     /// Sync options of the operation or the Application.
     pub options: Vec<String>,
-    /// Only these, if any are named.
+    /// Only these, if any are named; then no hooks run.
     pub selected: Vec<SyncResource>,
+    /// Hooks are left out (strategy `apply`).
+    pub without_hooks: bool,
+    /// The commit, for the names of generated hooks.
+    pub revision: String,
+    /// When the operation began, in seconds of Unix time, for the same names.
+    pub started: i64,
+    /// What names the operation.
+    pub operation: String,
 }
 
 /// What is done to one object.
@@ -75,6 +48,15 @@ pub enum Action {
     },
 }
 
+/// What makes a step a hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// This operation's value of [`hook::OPERATION`].
+    pub mark: String,
+    /// When it is deleted.
+    pub policies: Vec<DeletePolicy>,
+}
+
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
@@ -85,26 +67,35 @@ pub struct Step {
     /// What.
     pub action: Action,
     /// When.
+    pub phase: SyncPhase,
+    /// When within the phase.
     pub wave: i64,
+    /// It is a hook.
+    pub hook: Option<Hook>,
 }
 
 /// The steps in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SyncPlan {
-    /// Applies, then prunes.
+    /// By phase, wave and place within it.
     pub steps: Vec<Step>,
 }
 
-/// The sync wave of an object; 0 when it names none.
-pub fn wave_of(object: &Manifest) -> i64 {
-    object.annotation("argocd.argoproj.io/sync-wave").and_then(|wave| wave.parse().ok()).unwrap_or_default()
+impl SyncPlan {
+    /// More than one wave or a hook: then each wave waits for the one before to be healthy (Argo CD waits in no
+    /// other case).
+    pub fn waits(&self) -> bool {
+        let mut regular = self.steps.iter().filter(|step| step.phase != SyncPhase::SyncFail);
+        let Some(first) = regular.next() else { return false };
+        first.hook.is_some()
+            || regular.any(|step| step.hook.is_some() || (step.phase, step.wave) != (first.phase, first.wave))
+    }
 }
 
-fn kind_rank(group: &str, kind: &str) -> usize {
-    if kind == "APIService" && group == "apiregistration.k8s.io" {
-        return KIND_ORDER.len();
-    }
-    KIND_ORDER.iter().position(|known| *known == kind).unwrap_or(KIND_ORDER.len() + 1)
+/// The sync wave of an object, or Helm's hook weight; 0 when it names none.
+pub fn wave_of(object: &Manifest) -> i64 {
+    let number = |name: &str| object.annotation(name).and_then(|wave| wave.parse().ok());
+    number("argocd.argoproj.io/sync-wave").or_else(|| number("helm.sh/hook-weight")).unwrap_or_default()
 }
 
 fn has_option(object: &Manifest, options: &[String], option: &str) -> bool {
@@ -131,37 +122,110 @@ pub fn plan_sync(inputs: &PlanInputs) -> SyncPlan {
         };
         inputs.selected.is_empty() || inputs.selected.iter().any(matches)
     };
-    let order = |step: &Step| {
+    let mut steps = Vec::new();
+    for target in &inputs.targets {
+        match hook::part_of(target) {
+            Part::Object if selected(&target.key()) => steps.push(apply_step(target, SyncPhase::Sync)),
+            Part::Hook(phases) if !inputs.without_hooks && inputs.selected.is_empty() => {
+                steps.extend(phases.into_iter().map(|phase| hook_step(inputs, target, phase)));
+            }
+            _ => {}
+        }
+    }
+    lift(&mut steps);
+    steps.extend(prune_steps(inputs, selected, &steps));
+    steps.sort_by_cached_key(|step| {
+        let rank = i64::try_from(order::kind_rank(&step.key.group, &step.key.kind)).unwrap_or(i64::MAX);
+        let applied = matches!(step.action, Action::Apply(_));
+        let place = if applied { rank } else { -rank };
         (
+            step.phase,
             step.wave,
-            kind_rank(&step.key.group, &step.key.kind),
+            applied,
+            place,
             step.key.kind.clone(),
             step.key.namespace.clone(),
             step.key.name.clone(),
         )
-    };
-    let mut steps: Vec<Step> = inputs
-        .targets
-        .iter()
-        .filter(|manifest| selected(&manifest.key()))
-        .map(|manifest| Step {
-            key: manifest.key(),
-            version: manifest.version().to_owned(),
-            action: Action::Apply(Box::new(manifest.clone())),
-            wave: wave_of(manifest),
-        })
-        .collect();
-    steps.sort_by_cached_key(order);
-    let mut prunes: Vec<Step> = inputs
+    });
+    SyncPlan { steps }
+}
+
+fn apply_step(manifest: &Manifest, phase: SyncPhase) -> Step {
+    Step {
+        key: manifest.key(),
+        version: manifest.version().to_owned(),
+        action: Action::Apply(Box::new(manifest.clone())),
+        phase,
+        wave: wave_of(manifest),
+        hook: None,
+    }
+}
+
+fn hook_step(inputs: &PlanInputs, target: &Manifest, phase: SyncPhase) -> Step {
+    let mut manifest = target.clone();
+    let name = hook::name_of(target, phase, &inputs.revision, inputs.started);
+    let mark = format!("{}/{phase:?}", inputs.operation);
+    manifest.annotate(hook::OPERATION, &mark);
+    if let Some(metadata) = manifest.metadata_mut() {
+        metadata.remove("generateName");
+        metadata.insert("name".to_owned(), json!(name));
+        let finalizers = metadata.entry("finalizers").or_insert_with(|| json!([]));
+        if let Some(finalizers) = finalizers.as_array_mut()
+            && !finalizers.contains(&json!(hook::FINALIZER))
+        {
+            finalizers.push(json!(hook::FINALIZER));
+        }
+    }
+    Step { hook: Some(Hook { mark, policies: hook::delete_policies(target) }), ..apply_step(&manifest, phase) }
+}
+
+/// A namespace or CRD comes no later than the first that needs it.
+fn lift(steps: &mut [Step]) {
+    let needs: Vec<(ResourceKey, SyncPhase, i64)> =
+        steps.iter().map(|step| (step.key.clone(), step.phase, step.wave)).collect();
+    for step in steps.iter_mut().filter(|step| step.hook.is_none()) {
+        let Action::Apply(manifest) = &step.action else { continue };
+        let text = |pointer: &str| manifest.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let needed = |key: &ResourceKey| match step.key.kind.as_str() {
+            "Namespace" => step.key.group.is_empty() && key.namespace == step.key.name,
+            "CustomResourceDefinition" => key.group == text("/spec/group") && key.kind == text("/spec/names/kind"),
+            _ => false,
+        };
+        let earliest = needs
+            .iter()
+            .filter(|(key, phase, _)| *phase != SyncPhase::SyncFail && needed(key))
+            .map(|(_, phase, wave)| (*phase, *wave))
+            .min();
+        if let Some((phase, wave)) = earliest.filter(|earliest| *earliest < (step.phase, step.wave)) {
+            (step.phase, step.wave) = (phase, wave);
+        }
+    }
+}
+
+/// Prunes run in mirrored waves, the highest first; with `PruneLast` after all else.
+fn prune_steps(inputs: &PlanInputs, selected: impl Fn(&ResourceKey) -> bool, applied: &[Step]) -> Vec<Step> {
+    let chosen = inputs
         .extras
         .iter()
-        .filter(|(key, _)| selected(key))
-        .map(|(key, live)| prune_step(inputs, key, live))
+        .filter(|(key, live)| selected(key) && hook::part_of(&Manifest(live.clone())) == Part::Object);
+    let mut prunes: Vec<(Step, bool)> = chosen
+        .map(|(key, live)| {
+            let last = has_option(&Manifest(live.clone()), &inputs.options, "PruneLast=true");
+            (prune_step(inputs, key, live), last)
+        })
         .collect();
-    prunes.sort_by_cached_key(order);
-    prunes.reverse();
-    steps.extend(prunes);
-    SyncPlan { steps }
+    let mut waves: Vec<i64> = prunes.iter().map(|(step, _)| step.wave).collect();
+    waves.sort_unstable();
+    waves.dedup();
+    for (step, _) in &mut prunes {
+        if let Ok(place) = waves.binary_search(&step.wave) {
+            step.wave = waves[waves.len() - 1 - place];
+        }
+    }
+    let sync = applied.iter().filter(|step| step.phase == SyncPhase::Sync).map(|step| step.wave);
+    let after = sync.chain(prunes.iter().map(|(step, _)| step.wave)).max().unwrap_or_default().saturating_add(1);
+    prunes.into_iter().map(|(step, last)| if last { Step { wave: after, ..step } } else { step }).collect()
 }
 
 fn prune_step(inputs: &PlanInputs, key: &ResourceKey, live: &Value) -> Step {
@@ -177,7 +241,8 @@ fn prune_step(inputs: &PlanInputs, key: &ResourceKey, live: &Value) -> Step {
             None => skip("ignored (no prune)"),
         }
     };
-    Step { key: key.clone(), version: object.version().to_owned(), action, wave: wave_of(&object) }
+    let version = object.version().to_owned();
+    Step { key: key.clone(), version, action, phase: SyncPhase::Sync, wave: wave_of(&object), hook: None }
 }
 
 #[cfg(test)]
@@ -206,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn order_is_wave_then_kind_then_name_and_prunes_are_mirrored() {
+    fn order_is_wave_then_prunes_then_kind_then_name() {
         let inputs = PlanInputs {
             targets: vec![
                 object("example.org/v1", "Widget", "custom", json!({})),
@@ -226,14 +291,14 @@ mod tests {
         };
         let want = [
             "apply early",
+            "prune uid-olddep olddep",
+            "prune uid-old old",
             "apply ns",
             "apply crd",
             "apply a",
             "apply b",
             "apply custom",
             "apply late",
-            "prune uid-olddep olddep",
-            "prune uid-old old",
         ];
         assert_eq!(words(&plan_sync(&inputs)), want);
     }
@@ -257,9 +322,9 @@ mod tests {
                 ..PlanInputs::default()
             }))
         };
-        assert_eq!(plan(false, &[]), ["ignored (requires pruning) plain", "ignored (no prune) keep"]);
-        assert_eq!(plan(true, &[]), ["prune uid-plain plain", "ignored (no prune) keep"]);
-        assert_eq!(plan(true, &["Prune=false"]), ["ignored (no prune) plain", "ignored (no prune) keep"]);
+        assert_eq!(plan(false, &[]), ["ignored (no prune) keep", "ignored (requires pruning) plain"]);
+        assert_eq!(plan(true, &[]), ["ignored (no prune) keep", "prune uid-plain plain"]);
+        assert_eq!(plan(true, &["Prune=false"]), ["ignored (no prune) keep", "ignored (no prune) plain"]);
     }
 
     #[test]
@@ -279,5 +344,93 @@ mod tests {
             &object("v1", "ConfigMap", "a", json!({"argocd.argoproj.io/sync-options": "Delete=false"})).0
         ));
         assert!(!kept_on_delete(&object("v1", "ConfigMap", "a", json!({})).0));
+    }
+
+    fn places(plan: &SyncPlan) -> Vec<String> {
+        plan.steps.iter().map(|step| format!("{:?} {} {}", step.phase, step.wave, step.key.name)).collect()
+    }
+
+    #[test]
+    fn hooks_run_in_their_phase_and_carry_their_operation() {
+        let mut generated = object("batch/v1", "Job", "", json!({"argocd.argoproj.io/hook": "PostSync"}));
+        generated.0["metadata"]["generateName"] = json!("after-");
+        let inputs = PlanInputs {
+            targets: vec![
+                generated,
+                object("v1", "ConfigMap", "a", json!({})),
+                object(
+                    "batch/v1",
+                    "Job",
+                    "both",
+                    json!({"argocd.argoproj.io/hook": "PreSync,SyncFail", "argocd.argoproj.io/sync-wave": "3"}),
+                ),
+                object("batch/v1", "Job", "left", json!({"argocd.argoproj.io/hook": "Skip"})),
+            ],
+            revision: "0123456789".into(),
+            started: 7,
+            operation: "op".into(),
+            ..PlanInputs::default()
+        };
+        let plan = plan_sync(&inputs);
+        assert_eq!(
+            places(&plan),
+            ["PreSync 3 both", "Sync 0 a", "PostSync 0 after-0123456-postsync-7", "SyncFail 3 both"]
+        );
+        assert!(plan.waits());
+        let Action::Apply(manifest) = &plan.steps[2].action else { panic!("applied") };
+        assert_eq!(manifest.annotation(hook::OPERATION), Some("op/PostSync"));
+        assert_eq!(manifest.0["metadata"]["finalizers"], json!([hook::FINALIZER]));
+        assert!(manifest.0["metadata"].get("generateName").is_none());
+        let bare = plan_sync(&PlanInputs { without_hooks: true, ..inputs });
+        assert_eq!(places(&bare), ["Sync 0 a"]);
+        assert!(!bare.waits());
+    }
+
+    #[test]
+    fn a_namespace_and_a_crd_come_before_the_first_that_needs_them() {
+        let mut crd = object(
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            "crd",
+            json!({"argocd.argoproj.io/sync-wave": "2"}),
+        );
+        crd.0["spec"] = json!({"group": "example.org", "names": {"kind": "Widget"}});
+        let plan = plan_sync(&PlanInputs {
+            targets: vec![
+                crd,
+                object("v1", "Namespace", "n", json!({})),
+                object("example.org/v1", "Widget", "w", json!({"argocd.argoproj.io/sync-wave": "1"})),
+                object("batch/v1", "Job", "j", json!({"argocd.argoproj.io/hook": "PreSync"})),
+            ],
+            ..PlanInputs::default()
+        });
+        assert_eq!(places(&plan), ["PreSync 0 n", "PreSync 0 j", "Sync 1 crd", "Sync 1 w"]);
+    }
+
+    #[test]
+    fn prunes_mirror_their_waves_and_may_be_last() {
+        let wave = |name: &str, wave: &str| {
+            extra(object("v1", "ConfigMap", name, json!({"argocd.argoproj.io/sync-wave": wave})))
+        };
+        let plan = |options: &[&str]| {
+            places(&plan_sync(&PlanInputs {
+                targets: vec![object("v1", "ConfigMap", "new", json!({"argocd.argoproj.io/sync-wave": "4"}))],
+                extras: vec![wave("first", "-1"), wave("second", "0"), wave("third", "5")],
+                prune: true,
+                options: options.iter().map(ToString::to_string).collect(),
+                ..PlanInputs::default()
+            }))
+        };
+        assert_eq!(plan(&[]), ["Sync -1 third", "Sync 0 second", "Sync 4 new", "Sync 5 first"]);
+        assert_eq!(plan(&["PruneLast=true"]), ["Sync 4 new", "Sync 6 first", "Sync 6 second", "Sync 6 third"]);
+    }
+
+    #[test]
+    fn a_live_hook_is_never_pruned() {
+        let live = extra(object("batch/v1", "Job", "old", json!({"argocd.argoproj.io/hook": "PreSync"})));
+        assert_eq!(
+            plan_sync(&PlanInputs { extras: vec![live], prune: true, ..PlanInputs::default() }),
+            SyncPlan::default()
+        );
     }
 }

@@ -207,6 +207,27 @@ impl Cluster {
             Err(error) => Err(error.into()),
         }
     }
+
+    /// Takes a finalizer off exactly the object that was looked at. Gone already, or free of it, counts as done.
+    pub(crate) async fn release(&self, key: &ResourceKey, finalizer: &str, uid: &str) -> Result<(), ClusterError> {
+        let served = self.served(&key.group, None, &key.kind).await?;
+        let api = self.api(&served, Some(&key.namespace));
+        loop {
+            let Some(live) = api.get_opt(&key.name).await? else { return Ok(()) };
+            if live.uid().as_deref() != Some(uid) || !live.finalizers().iter().any(|one| one == finalizer) {
+                return Ok(());
+            }
+            let kept: Vec<&String> = live.finalizers().iter().filter(|one| *one != finalizer).collect();
+            let patch = serde_json::json!({"metadata": {"uid": uid, "resourceVersion": live.resource_version(), "finalizers": kept}});
+            match api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                Ok(_) => return Ok(()),
+                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+                // Somebody wrote in between: look again.
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
 }
 
 /// The Applications of the control plane, as JSON objects.

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tako_bus::{Bucket, Bus, BusError, Cause, Event, TargetRecord, Work, WorkItem, WorkKind, WorkNote};
-use tako_engine::app::{AppKey, Application, Condition, HealthCode, SyncCode};
+use tako_engine::app::{AppKey, Application, Condition, HealthCode, Phase, SyncCode};
 use tako_engine::automation::{self, Decision};
+use tako_engine::hook::{self, Part};
 use tako_engine::resource::{Manifest, ResourceKey};
 use tako_engine::tree::ResourceTree;
-use tako_engine::{diff, health, tracking};
+use tako_engine::{diff, health, plan, tracking};
 
 use crate::adapters::cluster::{Applications, Cluster, ClusterError};
 use crate::compared::Compared;
@@ -43,10 +44,19 @@ enum DifferError {
 pub(crate) struct ObjectVerdict {
     pub(crate) key: ResourceKey,
     pub(crate) version: String,
-    pub(crate) status: SyncCode,
+    /// `None` for hooks, which are neither synced nor out of sync.
+    pub(crate) status: Option<SyncCode>,
     pub(crate) health: Option<health::Health>,
     pub(crate) live: bool,
     pub(crate) requires_pruning: bool,
+    pub(crate) hook: bool,
+    pub(crate) wave: i64,
+}
+
+impl ObjectVerdict {
+    pub(crate) fn out_of_sync(&self) -> bool {
+        self.status == Some(SyncCode::OutOfSync)
+    }
 }
 
 /// The whole verdict on an Application.
@@ -79,6 +89,11 @@ impl Differ {
             return Ok(());
         }
         let verdict = self.judge(&app, record).await?;
+        // What an operation waits for may just have come about, or a newer revision may end its waiting.
+        if app.operation.is_some() && app.operation_state().is_some_and(|state| state.phase == Phase::Running) {
+            let note = WorkNote { hard: false, reason: "something changed while the operation waits".to_owned() };
+            self.bus.wake(&Work::Sync { app: app.key() }, note, &item.cause).await?;
+        }
         self.record(app, verdict, item).await
     }
 
@@ -121,7 +136,8 @@ impl Differ {
                 format!("Resource {key} appeared 2 times among application resources."),
             ));
         }
-        let comparisons: Vec<_> = manifests.iter().map(|manifest| self.compare(manifest)).collect();
+        let objects = manifests.iter().filter(|manifest| hook::part_of(manifest) == Part::Object);
+        let comparisons: Vec<_> = objects.map(|manifest| self.compare(manifest)).collect();
         let objects = gather(comparisons, PARALLEL).await;
         let extras = self.extras(app, &manifests).await?;
         for outcome in objects {
@@ -184,13 +200,15 @@ impl Differ {
         let verdict = ObjectVerdict {
             key: manifest.key(),
             version: manifest.version().to_owned(),
-            status,
+            status: Some(status),
             health: match &live {
                 Some(live) => health::health_of(live),
                 None => Some(health::Health { status: HealthCode::Missing, message: String::new() }),
             },
             live: live.is_some(),
             requires_pruning: false,
+            hook: false,
+            wave: plan::wave_of(manifest),
         };
         Ok((verdict, images))
     }
@@ -200,13 +218,16 @@ impl Differ {
         let mut extras = Vec::new();
         for (key, live) in tracked_extras(&self.bus, &self.cluster, app, manifests, &self.control_namespace).await? {
             let manifest = Manifest(live);
+            let object = hook::part_of(&manifest) == Part::Object;
             extras.push(ObjectVerdict {
                 key,
                 version: manifest.version().to_owned(),
-                status: SyncCode::OutOfSync,
+                status: object.then_some(SyncCode::OutOfSync),
                 health: health::health_of(&manifest.0),
                 live: true,
-                requires_pruning: true,
+                requires_pruning: object,
+                hook: !object,
+                wave: plan::wave_of(&manifest),
             });
         }
         Ok(extras)
@@ -223,7 +244,7 @@ impl Differ {
             only_prunes: verdict
                 .objects
                 .iter()
-                .filter(|object| object.status == SyncCode::OutOfSync)
+                .filter(|object| object.out_of_sync())
                 .all(|object| object.requires_pruning),
         };
         let decision = automation::decide(&app, &facts);
@@ -261,7 +282,7 @@ impl Differ {
             let note = WorkNote { hard: false, reason: item.note.reason.clone() };
             self.bus.wake(&Work::Sync { app: app.key() }, note, &item.cause).await?;
         }
-        let out_of_sync = verdict.objects.iter().filter(|object| object.status == SyncCode::OutOfSync).count();
+        let out_of_sync = verdict.objects.iter().filter(|object| object.out_of_sync()).count();
         let event = Event::AppCompared {
             app: app.key(),
             project: app.spec.project.clone(),

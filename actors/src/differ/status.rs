@@ -29,7 +29,7 @@ pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, contro
     let old = app.status.clone().unwrap_or_default();
     let sync = if verdict.unknown {
         SyncCode::Unknown
-    } else if verdict.objects.iter().any(|object| object.status == SyncCode::OutOfSync) {
+    } else if verdict.objects.iter().any(|object| object.out_of_sync()) {
         SyncCode::OutOfSync
     } else {
         SyncCode::Synced
@@ -37,9 +37,10 @@ pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, contro
     let judged = verdict
         .objects
         .iter()
-        .filter(|object| object.live)
+        .filter(|object| object.live && !object.hook)
         .filter_map(|object| object.health.as_ref().map(|health| health.status));
-    let all_missing = !verdict.objects.is_empty() && verdict.objects.iter().all(|object| !object.live);
+    let mut objects = verdict.objects.iter().filter(|object| !object.hook).peekable();
+    let all_missing = objects.peek().is_some() && objects.all(|object| !object.live);
     let health = if verdict.unknown && verdict.objects.is_empty() {
         old.health.status.unwrap_or_default()
     } else if all_missing {
@@ -69,7 +70,8 @@ pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, contro
     if !(verdict.unknown && verdict.objects.is_empty()) {
         status["resources"] = resources(verdict);
     }
-    let would_prune_all = !verdict.objects.is_empty() && verdict.objects.iter().all(|object| object.requires_pruning);
+    let mut objects = verdict.objects.iter().filter(|object| !object.hook).peekable();
+    let would_prune_all = objects.peek().is_some() && objects.all(|object| object.requires_pruning);
     Next { sync, health, conditions, would_prune_all, status }
 }
 
@@ -86,7 +88,16 @@ fn resources(verdict: &Verdict) -> Value {
     sorted
         .into_iter()
         .map(|object| {
-            let mut entry = json!({"version": object.version, "kind": object.key.kind, "name": object.key.name, "status": object.status});
+            let mut entry = json!({"version": object.version, "kind": object.key.kind, "name": object.key.name});
+            if let Some(status) = object.status {
+                entry["status"] = json!(status);
+            }
+            if object.hook {
+                entry["hook"] = json!(true);
+            }
+            if object.wave != 0 {
+                entry["syncWave"] = json!(object.wave);
+            }
             for (field, value) in [("group", &object.key.group), ("namespace", &object.key.namespace)] {
                 if !value.is_empty() {
                     entry[field] = json!(value);
@@ -190,7 +201,7 @@ pub(super) fn automated_operation(app: &Application, verdict: &Verdict, prune: b
             .and_then(|sync| sync.auto_heal_attempts_count)
             .unwrap_or_default();
         sync["autoHealAttemptsCount"] = json!(attempts + 1);
-        let drifted = verdict.objects.iter().filter(|object| object.status == SyncCode::OutOfSync);
+        let drifted = verdict.objects.iter().filter(|object| object.out_of_sync());
         sync["resources"] = drifted
             .map(|object| json!({"group": object.key.group, "kind": object.key.kind, "name": object.key.name}))
             .collect();

@@ -12,7 +12,7 @@ use kube::api::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 use tako_bus::{Bucket, Bus, Cause, Work, WorkNote};
-use tako_engine::app::{AppKey, Application};
+use tako_engine::app::{AppKey, Application, Phase};
 
 use crate::adapters::cluster::{Applications, application};
 use crate::settings::{self, SettingsRecord};
@@ -30,6 +30,7 @@ pub(crate) struct Registry {
 struct Seen {
     resource_version: String,
     operation: bool,
+    terminating: bool,
     deleting: bool,
 }
 
@@ -110,6 +111,8 @@ impl Registry {
         let now = Seen {
             resource_version: app.metadata.resource_version.clone(),
             operation: app.operation.is_some(),
+            terminating: app.operation.is_some()
+                && app.operation_state().is_some_and(|state| state.phase == Phase::Terminating),
             deleting: app.metadata.deletion_timestamp.is_some(),
         };
         let before = seen.get(&key);
@@ -117,6 +120,7 @@ impl Registry {
             return;
         }
         let fresh_work = (now.operation && before.is_none_or(|before| !before.operation))
+            || (now.terminating && before.is_none_or(|before| !before.terminating))
             || (now.deleting && before.is_none_or(|before| !before.deleting));
         if !self.put_until_done(&key, &app).await {
             return;

@@ -1,30 +1,117 @@
 //! An operation as the Application records it (`status.operationState`, `status.history`). Pure (the time is given).
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use tako_engine::app::{Application, Operation, Phase};
+use tako_engine::app::{Application, Operation, OperationState, Phase};
+use tako_engine::retry;
 
 use super::Ended;
 
 /// Entries of `status.history` kept when `spec.revisionHistoryLimit` is unset (Argo CD).
 const HISTORY_MAX: usize = 10;
 
-/// The patch that takes the operation: Running, with the resourceVersion that was read. A running one keeps its start.
+/// The record of this very operation, if it has begun and is not over.
+fn running<'a>(app: &'a Application, operation: &Operation) -> Option<&'a OperationState> {
+    app.operation_state()
+        .filter(|state| matches!(state.phase, Phase::Running | Phase::Terminating) && state.operation == *operation)
+}
+
+/// It failed and waits to be tried again: that is how Argo CD marks it.
+fn awaits_retry(state: &OperationState) -> bool {
+    state.phase == Phase::Running && state.finished_at.is_some()
+}
+
+fn retries(state: &OperationState) -> i64 {
+    state.other.get("retryCount").and_then(Value::as_i64).unwrap_or_default()
+}
+
+/// The patch that takes the operation: Running, with the resourceVersion that was read. One that runs already is
+/// left as it is, so that taking it again writes nothing.
 pub(super) fn begin(app: &Application, operation: &Operation, at: &str) -> Value {
-    let state = app.status.as_ref().and_then(|status| status.operation_state.as_ref());
-    let resumed = state
-        .filter(|state| matches!(state.phase, Phase::Running | Phase::Terminating) && state.operation == *operation);
-    let (phase, started) = match resumed {
-        Some(state) => (state.phase, state.started_at.clone().unwrap_or_else(|| at.to_owned())),
-        None => (Phase::Running, at.to_owned()),
-    };
-    let mut fresh =
-        json!({"operation": operation, "phase": phase, "startedAt": started, "message": "", "finishedAt": null});
-    if resumed.is_none() {
-        fresh["syncResult"] = Value::Null;
-        fresh["retryCount"] = Value::Null;
+    let version = json!({"resourceVersion": app.metadata.resource_version});
+    let known = running(app, operation);
+    if let Some(state) = known.filter(|state| !awaits_retry(state)) {
+        return json!({"metadata": version, "status": {"operationState": {"phase": state.phase}}});
     }
-    let old = state.map(|state| json!(state.operation)).unwrap_or_default();
+    let started = known.and_then(|state| state.started_at.clone()).unwrap_or_else(|| at.to_owned());
+    let mut fresh = json!({
+        "operation": operation, "phase": Phase::Running, "startedAt": started, "message": "", "finishedAt": null,
+        "syncResult": null, "retryCount": known.map(retries),
+    });
+    let old = app.operation_state().map(|state| json!(state.operation)).unwrap_or_default();
     clear_gone(&old, &mut fresh["operation"]);
-    json!({"metadata": {"resourceVersion": app.metadata.resource_version}, "status": {"operationState": fresh}})
+    json!({"metadata": version, "status": {"operationState": fresh}})
+}
+
+/// How long an operation that failed still waits for its next try.
+pub(super) fn retry_after(app: &Application, operation: &Operation, now: i64) -> Option<Duration> {
+    let state = running(app, operation).filter(|state| awaits_retry(state))?;
+    let wait = retry::backoff(operation.retry.as_ref(), retries(state).saturating_sub(1))?;
+    let due = unix(state.finished_at.as_deref()?)?.saturating_add(i64::try_from(wait.as_secs()).ok()?);
+    u64::try_from(due.saturating_sub(now)).ok().filter(|left| *left > 0).map(Duration::from_secs)
+}
+
+/// The patch that has a failed operation tried again, and after how long; `None` when it is over.
+pub(super) fn schedule_retry(
+    app: &Application,
+    operation: &Operation,
+    ended: &Ended,
+    at: &str,
+) -> Option<(Value, Duration)> {
+    let state = app.operation_state()?;
+    let tried = retries(state);
+    if !ended.again || ended.phase == Phase::Succeeded || terminating(app) {
+        return None;
+    }
+    let wait = retry::backoff(operation.retry.as_ref(), tried)?;
+    let due = at.parse::<jiff::Timestamp>().ok()?.checked_add(wait).ok()?.strftime("%-I:%M%p");
+    let attempt = tried + 1;
+    let message = format!("{} Retrying attempt #{attempt} at {due}.", ended.message);
+    let patch = json!({"status": {"operationState": {
+        "phase": Phase::Running, "message": message, "finishedAt": at, "retryCount": attempt, "syncResult": result(app, ended),
+    }}});
+    Some((patch, wait))
+}
+
+fn unix(text: &str) -> Option<i64> {
+    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
+}
+
+fn result(app: &Application, ended: &Ended) -> Value {
+    json!({"revision": ended.revision, "source": app.source(), "resources": ended.resources})
+}
+
+/// The patch that puts on record how far the operation is; `None` when the record says that already.
+pub(super) fn progress(app: &Application, revision: &str, entries: &[Value], message: &str) -> Option<Value> {
+    let state = app.operation_state()?;
+    let message = if message.is_empty() { state.message.as_str() } else { message };
+    let known =
+        state.sync_result.as_ref().is_some_and(|known| known.revision == revision && known.resources == entries);
+    if known && state.message == message {
+        return None;
+    }
+    let result = json!({"revision": revision, "source": app.source(), "resources": entries});
+    Some(json!({"status": {"operationState": {"message": message, "syncResult": result}}}))
+}
+
+/// What is recorded of the steps so far.
+pub(super) fn entries(app: &Application) -> Vec<Value> {
+    let result = app.operation_state().and_then(|state| state.sync_result.as_ref());
+    result.map(|result| result.resources.clone()).unwrap_or_default()
+}
+
+/// The commit that the running operation has begun with; empty before.
+pub(super) fn pinned(app: &Application) -> String {
+    let result = app
+        .operation_state()
+        .filter(|state| state.phase != Phase::Succeeded)
+        .and_then(|state| state.sync_result.as_ref());
+    result.map(|result| result.revision.clone()).unwrap_or_default()
+}
+
+/// When it began, in seconds of Unix time.
+pub(super) fn started(app: &Application) -> i64 {
+    app.operation_state().and_then(|state| unix(state.started_at.as_deref()?)).unwrap_or_default()
 }
 
 /// A merge patch keeps fields it does not name: name those of the earlier operation that are gone.
@@ -49,14 +136,16 @@ pub(super) fn terminating(app: &Application) -> bool {
         .is_some_and(|state| state.phase == Phase::Terminating)
 }
 
-/// The name of an operation: the Application and when it began.
+/// The name of an operation: the Application, when it began, and which try it is.
 pub(super) fn opid(app: &Application) -> String {
     let started = app
         .status
         .as_ref()
         .and_then(|status| status.operation_state.as_ref())
         .and_then(|state| state.started_at.clone());
-    format!("{}@{}", app.metadata.uid.clone().unwrap_or_default(), started.unwrap_or_default())
+    let attempt = app.operation_state().map(retries).unwrap_or_default();
+    let attempt = if attempt > 0 { format!("#{attempt}") } else { String::new() };
+    format!("{}@{}{attempt}", app.metadata.uid.clone().unwrap_or_default(), started.unwrap_or_default())
 }
 
 /// Both show the same running operation.
@@ -68,15 +157,19 @@ pub(super) fn same_operation(ours: &Application, fresh: &Application) -> bool {
 pub(super) fn end(app: &Application, operation: &Operation, ended: &Ended, at: &str) -> Value {
     let state = app.status.as_ref().and_then(|status| status.operation_state.as_ref());
     let started = state.and_then(|state| state.started_at.clone()).unwrap_or_else(|| at.to_owned());
-    let resources: Vec<Value> = ended.results.iter().map(result).collect();
+    let tried = state.map(retries).unwrap_or_default();
+    let mut message = ended.message.clone();
+    if tried > 0 && ended.phase != Phase::Succeeded {
+        message = format!("{message} (retried {tried} times).");
+    }
     let mut patch = json!({
         "metadata": {"resourceVersion": app.metadata.resource_version},
         "operation": null,
         "status": {"operationState": {
             "phase": ended.phase,
-            "message": ended.message,
+            "message": message,
             "finishedAt": at,
-            "syncResult": {"revision": ended.revision, "source": app.source(), "resources": resources},
+            "syncResult": result(app, ended),
         }},
     });
     let sync = operation.sync.clone().unwrap_or_default();
@@ -101,16 +194,72 @@ pub(super) fn end(app: &Application, operation: &Operation, ended: &Ended, at: &
     patch
 }
 
-fn result(step: &super::StepResult) -> Value {
-    let mut entry = json!({
-        "group": step.key.group, "version": step.version, "kind": step.key.kind, "namespace": step.key.namespace, "name": step.key.name,
-        "status": step.status, "message": step.message, "syncPhase": "Sync",
-    });
-    if step.status == "Synced" {
-        entry["hookPhase"] = json!("Running");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(state: Value) -> Application {
+        let object = json!({
+            "metadata": {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "5"},
+            "spec": {"project": "p", "destination": {}},
+            "operation": {"retry": {"limit": 1}, "sync": {"revision": "r"}},
+            "status": {"operationState": state},
+        });
+        serde_json::from_value(object).unwrap()
     }
-    if step.status == "SyncFailed" {
-        entry["hookPhase"] = json!("Failed");
+
+    fn running_app(finished: Value, retries: Value) -> Application {
+        let mut state = json!({"operation": {"retry": {"limit": 1}, "sync": {"revision": "r"}}, "phase": "Running", "startedAt": "2026-01-01T00:00:00Z"});
+        state["finishedAt"] = finished;
+        state["retryCount"] = retries;
+        app(state)
     }
-    entry
+
+    #[test]
+    fn an_operation_taken_again_is_not_begun_again() {
+        let app = running_app(json!(null), json!(null));
+        let operation = app.operation.clone().unwrap();
+        let patch = begin(&app, &operation, "2026-01-01T00:01:00Z");
+        assert_eq!(patch["status"]["operationState"], json!({"phase": "Running"}));
+        let other = Operation::default();
+        let patch = begin(&app, &other, "2026-01-01T00:01:00Z");
+        assert_eq!(patch["status"]["operationState"]["startedAt"], "2026-01-01T00:01:00Z");
+        assert_eq!(patch["status"]["operationState"]["operation"], json!({"retry": null, "sync": null}));
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_after_a_pause_and_then_is_final() {
+        let first = running_app(json!(null), json!(null));
+        let operation = first.operation.clone().unwrap();
+        let ended =
+            Ended { phase: Phase::Failed, message: "no.".into(), revision: "r".into(), resources: vec![], again: true };
+        let (patch, pause) = schedule_retry(&first, &operation, &ended, "2026-01-01T15:04:00Z").unwrap();
+        assert_eq!(pause, Duration::from_secs(5));
+        assert_eq!(patch["status"]["operationState"]["message"], "no. Retrying attempt #1 at 3:04PM.");
+        assert_eq!(patch["status"]["operationState"]["phase"], "Running");
+
+        let waiting = running_app(json!("2026-01-01T15:04:00Z"), json!(1));
+        let at = unix("2026-01-01T15:04:00Z").unwrap();
+        assert_eq!(retry_after(&waiting, &operation, at + 2), Some(Duration::from_secs(3)));
+        assert_eq!(retry_after(&waiting, &operation, at + 5), None);
+        let again = begin(&waiting, &operation, "2026-01-01T15:04:05Z");
+        assert_eq!(again["status"]["operationState"]["startedAt"], "2026-01-01T00:00:00Z");
+        assert_eq!(again["status"]["operationState"]["retryCount"], 1);
+        assert_ne!(opid(&waiting), opid(&first), "hooks of the first try are not those of the second");
+
+        assert!(schedule_retry(&waiting, &operation, &ended, "2026-01-01T15:04:06Z").is_none());
+        let patch = end(&waiting, &operation, &ended, "2026-01-01T15:04:06Z");
+        assert_eq!(patch["status"]["operationState"]["message"], "no. (retried 1 times).");
+    }
+
+    #[test]
+    fn progress_is_written_only_when_there_is_some() {
+        let mut app = running_app(json!(null), json!(null));
+        let entries = [json!({"kind": "Job"})];
+        assert!(progress(&app, "r", &entries, "m").is_some());
+        app.status.as_mut().unwrap().operation_state = serde_json::from_value(json!({"operation": {}, "phase": "Running", "message": "m", "syncResult": {"revision": "r", "resources": entries}})).unwrap();
+        assert!(progress(&app, "r", &entries, "m").is_none());
+        assert!(progress(&app, "r", &entries, "").is_none());
+        assert!(progress(&app, "r", &entries, "n").is_some());
+    }
 }

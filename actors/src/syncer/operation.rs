@@ -1,0 +1,293 @@
+//! One look at a running operation: makes its plan, asks [`tako_engine::progress`] what comes next, does it, and
+//! records how far it is before anything that must not happen twice.
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tako_bus::{Bucket, Event, TargetRecord, WorkItem};
+use tako_engine::app::{Application, Operation, Phase};
+use tako_engine::plan::{self, PlanInputs, SyncPlan};
+use tako_engine::progress::{self, Next, Progress, Standing};
+use tako_engine::resource::Manifest;
+
+use super::{Carried, Ended, Syncer, SyncerError, record};
+use crate::adapters::git::GitError;
+use crate::differ::tracked_extras;
+use crate::{renderer, targets};
+
+/// Between two waves, so that controllers have seen the one before they are asked for its health (Argo CD's default).
+const WAVE_DELAY: Duration = Duration::from_secs(2);
+/// Between two looks at what is waited for, besides the looks that live changes bring.
+const LOOK: Duration = Duration::from_secs(2);
+
+impl Syncer {
+    pub(super) async fn carry_out(
+        &self,
+        app: &mut Application,
+        operation: &Operation,
+        item: &WorkItem,
+    ) -> Result<Carried, SyncerError> {
+        let (revision, raw) = match self.manifests(app, operation).await? {
+            Ok(found) => found,
+            Err(message) if record::terminating(app) => {
+                tracing::warn!(app = %app.key(), message, "ended without its plan; its hooks stay");
+                return Ok(Carried::Ended(Ended {
+                    phase: Phase::Failed,
+                    again: false,
+                    ..Ended::error("Operation terminated".to_owned())
+                }));
+            }
+            Err(message) => return Ok(Carried::Ended(Ended::error(message))),
+        };
+        self.cluster.ready().await?;
+        let plan = self.plan(app, operation, &revision, raw).await?;
+        let entries = record::entries(app);
+        let mut progress = Progress::resume(&plan, &entries);
+        let ended = |phase, message: &str, resources| {
+            Carried::Ended(Ended {
+                phase,
+                message: message.to_owned(),
+                revision: revision.clone(),
+                resources,
+                again: true,
+            })
+        };
+        if record::terminating(app) {
+            return self.stop(app, &plan, progress, &revision, "Operation terminated").await;
+        }
+        if entries.is_empty() {
+            let started = Event::SyncStarted {
+                app: app.key(),
+                project: app.spec.project.clone(),
+                opid: record::opid(app),
+                revision: revision.clone(),
+                automated: operation.initiated_by.as_ref().is_some_and(|by| by.automated),
+            };
+            self.emit(started, item);
+            let failures = self.dry_run(&plan).await?;
+            if !failures.is_empty() {
+                for (at, record) in failures {
+                    progress.records[at] = record;
+                }
+                let message = "one or more objects failed to apply (dry run)";
+                return Ok(ended(Phase::Failed, message, progress.entries(&plan)));
+            }
+            if operation.sync.as_ref().is_some_and(|sync| sync.dry_run) {
+                return Ok(ended(Phase::Succeeded, "successfully synced (all tasks run)", Vec::new()));
+            }
+        }
+        self.lead(app, operation, &plan, progress, &revision).await
+    }
+
+    /// Leads the operation on until it waits or ends.
+    async fn lead(
+        &self,
+        app: &mut Application,
+        operation: &Operation,
+        plan: &SyncPlan,
+        mut progress: Progress,
+        revision: &str,
+    ) -> Result<Carried, SyncerError> {
+        let mut released = HashSet::new();
+        loop {
+            let live = self.live(plan, &progress.watched(plan)).await?;
+            let next = progress.advance(plan, |at| live.get(&at).cloned());
+            // The end of a hook is on record before the hook is let go of: what it came to cannot be lost.
+            let ended: Vec<_> = progress.ended_hooks(plan).into_iter().filter(|(at, _)| released.insert(*at)).collect();
+            if !ended.is_empty() {
+                self.note(app, plan, &progress, revision, "").await?;
+                for (at, delete) in ended {
+                    self.let_go(&plan.steps[at], delete).await?;
+                }
+            }
+            match next {
+                Next::End(phase, message) => {
+                    let resources = progress.entries(plan);
+                    let revision = revision.to_owned();
+                    return Ok(Carried::Ended(Ended { phase, message, revision, resources, again: true }));
+                }
+                Next::Wait(message) => {
+                    let yields = progress::may_yield(plan, &progress, |at| live.get(&at).cloned());
+                    if let Some(newer) = self.superseded(app, operation).await?.filter(|_| yields) {
+                        let why = format!("superseded by {newer}: was {message}");
+                        return self.stop(app, plan, progress, revision, &why).await;
+                    }
+                    self.note(app, plan, &progress, revision, &message).await?;
+                    return Ok(Carried::Waiting(LOOK));
+                }
+                Next::Run(wave) => {
+                    let begun = self.run_wave(plan, &wave).await?;
+                    let waiting = begun.len() < wave.len()
+                        && !begun.iter().any(|(_, record)| record.standing == Standing::Failed);
+                    let changed = begun.iter().any(|(_, record)| !record.message.ends_with(" unchanged"));
+                    for (at, record) in begun {
+                        progress.records[at] = record;
+                    }
+                    if !plan.waits() {
+                        continue;
+                    }
+                    let message = "one or more tasks are running";
+                    self.note(app, plan, &progress, revision, message).await?;
+                    if waiting {
+                        return Ok(Carried::Waiting(LOOK / 4));
+                    }
+                    if changed && progress.goes_on(plan) {
+                        self.rest(&app.key(), WAVE_DELAY);
+                        return Ok(Carried::Waiting(WAVE_DELAY));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts on record how far the operation is, if that is not there already.
+    async fn note(
+        &self,
+        app: &mut Application,
+        plan: &SyncPlan,
+        progress: &Progress,
+        revision: &str,
+        message: &str,
+    ) -> Result<(), SyncerError> {
+        match record::progress(app, revision, &progress.entries(plan), message) {
+            Some(patch) => self.write(app, patch).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the operation where it stands; running hooks are deleted.
+    async fn stop(
+        &self,
+        app: &mut Application,
+        plan: &SyncPlan,
+        mut progress: Progress,
+        revision: &str,
+        why: &str,
+    ) -> Result<Carried, SyncerError> {
+        let hooks = progress.stop(plan, why);
+        self.note(app, plan, &progress, revision, why).await?;
+        for at in hooks {
+            self.let_go(&plan.steps[at], true).await?;
+        }
+        Ok(Carried::Ended(Ended {
+            phase: Phase::Failed,
+            message: why.to_owned(),
+            revision: revision.to_owned(),
+            resources: progress.entries(plan),
+            again: false,
+        }))
+    }
+
+    /// The newer commit that an automated operation should give way to. Option `Supersede=false` turns that off.
+    pub(super) async fn superseded(
+        &self,
+        app: &Application,
+        operation: &Operation,
+    ) -> Result<Option<String>, SyncerError> {
+        let automated = operation.initiated_by.as_ref().is_some_and(|by| by.automated);
+        let pinned = record::pinned(app);
+        if !automated || pinned.is_empty() || options(app, operation).iter().any(|option| option == "Supersede=false") {
+            return Ok(None);
+        }
+        let record = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&app.key().token()).await?.unwrap_or_default();
+        let newer = record.error.is_none() && !record.revision.is_empty() && record.revision != pinned;
+        Ok(newer.then_some(record.revision))
+    }
+
+    async fn plan(
+        &self,
+        app: &Application,
+        operation: &Operation,
+        revision: &str,
+        raw: Vec<Value>,
+    ) -> Result<SyncPlan, SyncerError> {
+        let (manifests, _) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
+        let extras = tracked_extras(&self.bus, &self.cluster, app, &manifests, &self.control_namespace).await?;
+        let sync = operation.sync.clone().unwrap_or_default();
+        let options = options(app, operation);
+        if options.iter().any(|option| option == "CreateNamespace=true") && sync.resources.is_empty() {
+            self.add_namespace(app, &manifests).await?;
+        }
+        Ok(plan::plan_sync(&PlanInputs {
+            targets: manifests,
+            extras,
+            prune: sync.prune,
+            options,
+            selected: sync.resources.clone(),
+            without_hooks: sync.other.get("syncStrategy").is_some_and(|strategy| strategy["apply"].is_object()),
+            revision: revision.to_owned(),
+            started: record::started(app),
+            operation: record::opid(app),
+        }))
+    }
+
+    /// The manifests at the operation's revision: the target state if that is the one, else rendered for it.
+    async fn manifests(
+        &self,
+        app: &Application,
+        operation: &Operation,
+    ) -> Result<Result<(String, Vec<Value>), String>, SyncerError> {
+        let target = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&app.key().token()).await?.unwrap_or_default();
+        // What has begun goes on with the commit that it began with.
+        let pinned = record::pinned(app);
+        let wanted = match operation.sync.as_ref().and_then(|sync| sync.revision.clone()) {
+            _ if !pinned.is_empty() => pinned,
+            Some(asked) => asked,
+            None => String::new(),
+        };
+        let names_target = wanted.is_empty()
+            || wanted == target.revision
+            || app.source().and_then(|source| source.target_revision.clone()).unwrap_or_default() == wanted;
+        if names_target {
+            if let Some(error) = target.error {
+                return Ok(Err(format!("ComparisonError: {error}")));
+            }
+            if let Some(raw) = targets::load(&self.bus, &target).await? {
+                return Ok(Ok((target.revision, raw)));
+            }
+        }
+        let revision = if names_target && !target.revision.is_empty() { target.revision } else { wanted };
+        let Some(source) = app.source().cloned() else {
+            return Ok(Err("spec.source: missing; set repoURL and path".to_owned()));
+        };
+        let git = self.git.clone();
+        let rendered = tokio::task::spawn_blocking(move || {
+            let repository = git.repository(&source.repo_url)?;
+            // A commit that is here needs no fetch: an operation in progress outlives its repository's absence.
+            let here = repository.has(&revision).then(|| revision.clone());
+            let commit = match here {
+                Some(commit) => commit,
+                None => repository.fetch()?.resolve(&revision).ok_or_else(|| GitError::NoRevision {
+                    url: crate::adapters::git::redact(&source.repo_url),
+                    revision,
+                })?,
+            };
+            renderer::render(&git, &source, &commit).map(|rendered| (commit, rendered.manifests))
+        })
+        .await;
+        Ok(match rendered {
+            Ok(rendered) => rendered.map_err(|error| error.to_string()),
+            Err(_) => Err("the render ended unexpectedly; see the log of tako".to_owned()),
+        })
+    }
+
+    /// The destination namespace, first of all and without our mark, unless it is there (option CreateNamespace).
+    async fn add_namespace(&self, app: &Application, manifests: &[Manifest]) -> Result<(), SyncerError> {
+        let name = app.spec.destination.namespace.clone().unwrap_or_default();
+        let namespace = Manifest(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+        let in_git = manifests.iter().any(|manifest| manifest.key() == namespace.key());
+        if !name.is_empty() && !in_git && self.cluster.get(&namespace).await?.is_none() {
+            self.cluster.apply(&namespace, false).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The operation's options; the Application's when it names none.
+fn options(app: &Application, operation: &Operation) -> Vec<String> {
+    let own = operation.sync.as_ref().map(|sync| sync.sync_options.clone()).unwrap_or_default();
+    if !own.is_empty() {
+        return own;
+    }
+    app.spec.sync_policy.as_ref().map(|policy| policy.sync_options.clone()).unwrap_or_default()
+}

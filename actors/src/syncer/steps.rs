@@ -1,0 +1,188 @@
+//! One step of a plan on the cluster: dry run, apply, prune, and the life of a hook. Decides nothing.
+use std::collections::HashMap;
+
+use serde_json::Value;
+use tako_engine::app::SyncCode;
+use tako_engine::hook::{self, DeletePolicy, Entry};
+use tako_engine::plan::{Action, Step, SyncPlan};
+use tako_engine::progress::{Record, Standing};
+use tako_engine::resource::Manifest;
+
+use super::{Syncer, SyncerError};
+use crate::adapters::cluster::ClusterError;
+use crate::gather;
+
+/// Objects of one group of the plan written at once.
+const PARALLEL: usize = 8;
+
+fn failure(error: &ClusterError) -> Record {
+    Record::begun(Standing::Failed, "SyncFailed", error.to_string())
+}
+
+impl Syncer {
+    /// Every object is tried before any is written; answers the refusals.
+    pub(super) async fn dry_run(&self, plan: &SyncPlan) -> Result<Vec<(usize, Record)>, SyncerError> {
+        let fresh_namespaces: Vec<&str> =
+            plan.steps.iter().filter(|step| step.key.kind == "Namespace").map(|step| step.key.name.as_str()).collect();
+        let crds = plan.steps.iter().any(|step| step.key.kind == "CustomResourceDefinition");
+        let tried: Vec<(usize, &Step, &Manifest)> = plan
+            .steps
+            .iter()
+            .enumerate()
+            .filter_map(|(at, step)| match &step.action {
+                Action::Apply(manifest) if !fresh_namespaces.contains(&step.key.namespace.as_str()) => {
+                    Some((at, step, &**manifest))
+                }
+                _ => None,
+            })
+            .collect();
+        let trials: Vec<_> = tried.iter().map(|(_, step, manifest)| self.trial(step, manifest)).collect();
+        let outcomes = gather(trials, PARALLEL).await;
+        let mut failures = Vec::new();
+        for ((at, _, _), outcome) in tried.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => {}
+                // The CRD comes with this very sync.
+                Err(ClusterError::UnknownKind { .. }) if crds => {}
+                Err(error) if error.is_refusal() => failures.push((at, failure(&error))),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(failures)
+    }
+
+    async fn trial(&self, step: &Step, manifest: &Manifest) -> Result<(), ClusterError> {
+        // A hook that is deleted and made anew need not fit what is there now.
+        let anew = step.hook.as_ref().is_some_and(|hook| hook.policies.contains(&DeletePolicy::BeforeHookCreation));
+        if anew && self.cluster.get(manifest).await?.is_some() {
+            return Ok(());
+        }
+        self.cluster.apply(manifest, true).await.map(drop)
+    }
+
+    /// Runs one wave, group by group: prunes, then kind after kind. After a refusal the rest of it is left.
+    /// Steps that cannot begin yet have no record in the answer.
+    pub(super) async fn run_wave(&self, plan: &SyncPlan, wave: &[usize]) -> Result<Vec<(usize, Record)>, SyncerError> {
+        let mut records = Vec::with_capacity(wave.len());
+        let mut rest = wave;
+        while let Some(first) = rest.first().map(|at| &plan.steps[*at]) {
+            let same = |at: &&usize| {
+                let step = &plan.steps[**at];
+                step.key.kind == first.key.kind
+                    && std::mem::discriminant(&step.action) == std::mem::discriminant(&first.action)
+            };
+            let (group, later) = rest.split_at(rest.iter().take_while(same).count());
+            let runs: Vec<_> = group.iter().map(|at| self.step(&plan.steps[*at])).collect();
+            for (at, outcome) in group.iter().zip(gather(runs, PARALLEL).await) {
+                if let Some(record) = outcome? {
+                    records.push((*at, record));
+                }
+            }
+            if records.iter().any(|(_, record): &(usize, Record)| record.standing == Standing::Failed) {
+                break;
+            }
+            rest = later;
+        }
+        Ok(records)
+    }
+
+    async fn step(&self, step: &Step) -> Result<Option<Record>, SyncerError> {
+        match &step.action {
+            Action::Skip { reason } => Ok(Some(Record::begun(Standing::Succeeded, "PruneSkipped", reason.clone()))),
+            Action::Prune { uid } => match self.cluster.delete(&step.key, uid, false).await {
+                Ok(()) => Ok(Some(Record::begun(Standing::Running, "Pruned", "pruned"))),
+                Err(error) if error.is_refusal() => Ok(Some(failure(&error))),
+                Err(error) => Err(error.into()),
+            },
+            Action::Apply(manifest) => {
+                if let Some(started) = self.enter(step, manifest).await? {
+                    return Ok(started);
+                }
+                self.apply(step, manifest).await.map(Some)
+            }
+        }
+    }
+
+    /// Before a hook is made: `Some` when it is not to be made now, with its record if it runs already.
+    async fn enter(&self, step: &Step, manifest: &Manifest) -> Result<Option<Option<Record>>, SyncerError> {
+        let Some(wanted) = &step.hook else { return Ok(None) };
+        let live = match self.cluster.get(manifest).await {
+            Err(ClusterError::UnknownKind { .. }) => None,
+            other => other?,
+        };
+        match hook::entry(live.as_ref(), &wanted.mark, &wanted.policies) {
+            Entry::Create => Ok(None),
+            Entry::Adopt => Ok(Some(Some(Record::begun(Standing::Running, "Synced", created(step))))),
+            Entry::Replace { uid } => {
+                self.cluster.delete(&step.key, &uid, false).await?;
+                self.cluster.release(&step.key, hook::FINALIZER, &uid).await?;
+                Ok(Some(None))
+            }
+            Entry::Wait => {
+                if let Some(uid) = live.as_ref().and_then(|live| live["metadata"]["uid"].as_str()) {
+                    self.cluster.release(&step.key, hook::FINALIZER, uid).await?;
+                }
+                Ok(Some(None))
+            }
+        }
+    }
+
+    async fn apply(&self, step: &Step, manifest: &Manifest) -> Result<Record, SyncerError> {
+        let before = self.cluster.get(manifest).await.unwrap_or_default();
+        match self.cluster.apply(manifest, false).await {
+            Ok(live) => {
+                if step.hook.is_none() {
+                    self.compared.remember(manifest, &live, SyncCode::Synced);
+                }
+                let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+                let message = match &before {
+                    None => created(step),
+                    Some(before) if version(before) == version(&live) => said(step, "unchanged"),
+                    Some(_) => said(step, "serverside-applied"),
+                };
+                Ok(Record::begun(Standing::Running, "Synced", message))
+            }
+            Err(error) if error.is_refusal() => Ok(failure(&error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The live objects of these steps.
+    pub(super) async fn live(&self, plan: &SyncPlan, steps: &[usize]) -> Result<HashMap<usize, Value>, SyncerError> {
+        let reads: Vec<_> = steps.iter().map(|at| self.cluster.get_key(&plan.steps[*at].key)).collect();
+        let mut live = HashMap::new();
+        for (at, read) in steps.iter().zip(gather(reads, PARALLEL).await) {
+            match read {
+                Ok(Some(object)) => {
+                    live.insert(*at, object);
+                }
+                Ok(None) | Err(ClusterError::UnknownKind { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(live)
+    }
+
+    /// Lets go of a hook of this operation, and deletes it if it is to be deleted.
+    pub(super) async fn let_go(&self, step: &Step, delete: bool) -> Result<(), SyncerError> {
+        let Some(live) = self.cluster.get_key(&step.key).await? else { return Ok(()) };
+        let ours = step.hook.as_ref().map(|hook| hook.mark.as_str());
+        let Some(uid) = live["metadata"]["uid"].as_str() else { return Ok(()) };
+        if Manifest(live.clone()).annotation(hook::OPERATION) != ours {
+            return Ok(());
+        }
+        if delete {
+            self.cluster.delete(&step.key, uid, false).await?;
+        }
+        self.cluster.release(&step.key, hook::FINALIZER, uid).await?;
+        Ok(())
+    }
+}
+
+fn said(step: &Step, word: &str) -> String {
+    format!("{}/{} {word}", step.key.kind.to_lowercase(), step.key.name)
+}
+
+fn created(step: &Step) -> String {
+    said(step, "created")
+}
