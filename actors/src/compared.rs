@@ -1,9 +1,10 @@
-//! What is known of pairs (target manifest, live object): the verdict of a server-side comparison holds as long
+//! What is known of pairs (target manifest, live object) under a set of rules: the verdict of a server-side comparison holds as long
 //! as both stay the same, so it is asked for once. Filled by differ and syncer; bounded.
 use moka::sync::Cache;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tako_engine::app::SyncCode;
+use tako_engine::ignore::Ignored;
 use tako_engine::resource::Manifest;
 
 /// Pairs remembered; about 100 bytes each.
@@ -23,22 +24,25 @@ impl Default for Compared {
     }
 }
 
-fn pair(target: &Manifest, live: &Value) -> Option<Pair> {
+fn pair(target: &Manifest, live: &Value, ignored: &Ignored) -> Option<Pair> {
     let uid = live["metadata"]["uid"].as_str()?.to_owned();
     let version = live["metadata"]["resourceVersion"].as_str()?.to_owned();
-    let body = serde_json::to_vec(&target.0).ok()?;
+    let mut body = serde_json::to_vec(&target.0).ok()?;
+    if !ignored.is_empty() {
+        body.extend(format!("{ignored:?}").into_bytes());
+    }
     Some((Sha256::digest(body).into(), uid, version))
 }
 
 impl Compared {
     /// The verdict, if this very pair was compared before.
-    pub(crate) fn known(&self, target: &Manifest, live: &Value) -> Option<SyncCode> {
-        self.verdicts.get(&pair(target, live)?)
+    pub(crate) fn known(&self, target: &Manifest, live: &Value, ignored: &Ignored) -> Option<SyncCode> {
+        self.verdicts.get(&pair(target, live, ignored)?)
     }
 
     /// Remembers a verdict.
-    pub(crate) fn remember(&self, target: &Manifest, live: &Value, status: SyncCode) {
-        if let Some(pair) = pair(target, live) {
+    pub(crate) fn remember(&self, target: &Manifest, live: &Value, ignored: &Ignored, status: SyncCode) {
+        if let Some(pair) = pair(target, live, ignored) {
             self.verdicts.insert(pair, status);
         }
     }
@@ -52,12 +56,17 @@ mod tests {
 
     #[test]
     fn a_verdict_holds_for_one_pair_only() {
-        let compared = Compared::default();
+        let (compared, plain) = (Compared::default(), Ignored::default());
         let target = Manifest(json!({"kind": "ConfigMap", "data": {"a": "1"}}));
         let live = |version: &str| json!({"metadata": {"uid": "u", "resourceVersion": version}});
-        compared.remember(&target, &live("1"), SyncCode::Synced);
-        assert_eq!(compared.known(&target, &live("1")), Some(SyncCode::Synced));
-        assert_eq!(compared.known(&target, &live("2")), None);
-        assert_eq!(compared.known(&Manifest(json!({"kind": "ConfigMap", "data": {"a": "2"}})), &live("1")), None);
+        compared.remember(&target, &live("1"), &plain, SyncCode::Synced);
+        assert_eq!(compared.known(&target, &live("1"), &plain), Some(SyncCode::Synced));
+        assert_eq!(compared.known(&target, &live("2"), &plain), None);
+        let other = Ignored { json_pointers: vec!["/data".into()], ..Ignored::default() };
+        assert_eq!(compared.known(&target, &live("1"), &other), None);
+        assert_eq!(
+            compared.known(&Manifest(json!({"kind": "ConfigMap", "data": {"a": "2"}})), &live("1"), &plain),
+            None
+        );
     }
 }

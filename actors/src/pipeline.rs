@@ -10,6 +10,7 @@ use crate::adapters::git::{GitCache, GitError};
 use crate::authz::Authz;
 use crate::compared::Compared;
 use crate::differ::Differ;
+use crate::ignored::IgnoreRules;
 use crate::observer::Observer;
 use crate::registry::Registry;
 use crate::renderer::Renderer;
@@ -112,6 +113,8 @@ pub async fn start(
     let cluster = Cluster::new(client.clone());
     let applications = Applications::new(client.clone());
     let compared = Compared::default();
+    let settings = Settings::start(bus.clone());
+    let rules = IgnoreRules::new(settings.clone());
     let git = GitCache::open(&config.data_dir.join("repos"))?;
     if has(Role::Authz) {
         Authz::start(bus, client.clone(), namespace.clone()).await?;
@@ -123,12 +126,19 @@ pub async fn start(
             applications.clone(),
             git.clone(),
             compared.clone(),
+            rules.clone(),
             namespace.clone(),
         );
         stage::start(syncer, bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Differ) {
-        let differ = Differ::new(bus.clone(), cluster.clone(), applications, compared, namespace.clone());
+        let differ = Differ::start(
+            bus.clone(),
+            cluster.clone(),
+            applications,
+            (compared, rules, settings.clone()),
+            namespace.clone(),
+        );
         stage::start(differ, bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Observer) {
@@ -138,7 +148,6 @@ pub async fn start(
         stage::start(Renderer::new(bus.clone(), git.clone()), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Watcher) {
-        let settings = Settings::start(bus.clone());
         stage::start(Watcher::start(bus.clone(), git, settings), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Registry) {

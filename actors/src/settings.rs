@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tako_bus::{Bucket, Bus, Change};
 use tako_engine::duration;
+use tokio::sync::watch;
 
 use crate::runtime::follow::follow;
 
@@ -27,18 +28,23 @@ pub(crate) const KEY: &str = "argocd-cm";
 /// A live view; cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Settings {
-    current: Arc<RwLock<SettingsRecord>>,
+    current: Arc<RwLock<(u64, Arc<SettingsRecord>)>>,
+    changes: watch::Sender<u64>,
 }
 
 impl Settings {
     /// Follows the bus from now on.
     pub(crate) fn start(bus: Bus) -> Self {
         let settings = Self::default();
-        let current = settings.current.clone();
+        let (current, changes) = (settings.current.clone(), settings.changes.clone());
         tokio::spawn(async move {
             follow::<SettingsRecord, _>(bus, Bucket::Settings, |change| {
                 if let Change::Put { value, .. } = change {
-                    *current.write().unwrap_or_else(PoisonError::into_inner) = value;
+                    let mut current = current.write().unwrap_or_else(PoisonError::into_inner);
+                    if *current.1 != value {
+                        *current = (current.0 + 1, Arc::new(value));
+                        changes.send_replace(current.0);
+                    }
                 }
             })
             .await;
@@ -47,7 +53,24 @@ impl Settings {
     }
 
     fn get(&self, key: &str) -> Option<String> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).data.get(key).cloned()
+        self.current.read().unwrap_or_else(PoisonError::into_inner).1.data.get(key).cloned()
+    }
+
+    /// All of `argocd-cm`, with a number that tells one state of it from another.
+    pub(crate) fn snapshot(&self) -> (u64, BTreeMap<String, String>) {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        (current.0, current.1.data.clone())
+    }
+
+    /// What decides comparisons, `resource.*`.
+    pub(crate) fn of_resources(&self) -> BTreeMap<String, String> {
+        let (_, data) = self.snapshot();
+        data.into_iter().filter(|(key, _)| key.starts_with("resource.")).collect()
+    }
+
+    /// Tells when something has another value.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// `timeout.reconciliation`; `None` when set to 0, which turns polling off.

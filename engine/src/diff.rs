@@ -39,6 +39,22 @@ pub fn compare(target: Option<&Value>, live: Option<&Value>, predicted: Option<&
     }
 }
 
+/// Compares, but for what is ignored. An error is a rule that could not be followed.
+pub fn compare_but(
+    target: &Value,
+    live: &Value,
+    predicted: &Value,
+    ignored: &crate::ignore::Ignored,
+) -> Result<Comparison, String> {
+    if ignored.is_empty() {
+        return Ok(compare(Some(target), Some(live), Some(predicted)));
+    }
+    let (mut predicted, mut ours) = (predicted.clone(), live.clone());
+    ignored.strip(&mut predicted, live)?;
+    ignored.strip(&mut ours, live)?;
+    Ok(compare(Some(target), Some(&ours), Some(&predicted)))
+}
+
 /// The object without what the server sets and without status.
 pub fn normalize(object: &Value) -> Value {
     let mut object = object.clone();

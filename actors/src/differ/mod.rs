@@ -10,13 +10,16 @@ use tako_bus::{Bucket, Bus, BusError, Cause, Event, TargetRecord, Work, WorkItem
 use tako_engine::app::{AppKey, Application, Condition, HealthCode, Phase, SyncCode};
 use tako_engine::automation::{self, Decision};
 use tako_engine::hook::{self, Part};
+use tako_engine::ignore::{Ignored, Rules};
 use tako_engine::resource::{Manifest, ResourceKey};
 use tako_engine::tree::ResourceTree;
 use tako_engine::{diff, health, plan, tracking};
 
 use crate::adapters::cluster::{Applications, Cluster, ClusterError};
 use crate::compared::Compared;
+use crate::ignored::IgnoreRules;
 use crate::runtime::stage::{Outcome, Stage};
+use crate::settings::Settings;
 use crate::{gather, now, targets};
 
 /// Objects compared at once for one Application.
@@ -28,6 +31,7 @@ pub(crate) struct Differ {
     cluster: Cluster,
     applications: Applications,
     compared: Compared,
+    rules: IgnoreRules,
     control_namespace: String,
 }
 
@@ -37,6 +41,16 @@ enum DifferError {
     Bus(#[from] BusError),
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+}
+
+/// Why one object could not be compared.
+#[derive(Debug, thiserror::Error)]
+enum CompareError {
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A rule of ignored differences could not be followed.
+    #[error("{0}")]
+    Rule(String),
 }
 
 /// One object's verdict.
@@ -71,15 +85,39 @@ pub(crate) struct Verdict {
 }
 
 impl Differ {
-    /// The stage.
-    pub(crate) fn new(
+    /// The stage, with the loop that has all compared anew under new settings.
+    pub(crate) fn start(
         bus: Bus,
         cluster: Cluster,
         applications: Applications,
-        compared: Compared,
+        (compared, rules, settings): (Compared, IgnoreRules, Settings),
         control_namespace: String,
     ) -> Arc<Self> {
-        Arc::new(Self { bus, cluster, applications, compared, control_namespace })
+        let differ = Arc::new(Self { bus, cluster, applications, compared, rules, control_namespace });
+        tokio::spawn(differ.clone().compare_again(settings));
+        differ
+    }
+
+    async fn compare_again(self: Arc<Self>, settings: Settings) {
+        let mut changes = settings.changes();
+        let mut before = settings.of_resources();
+        while changes.changed().await.is_ok() {
+            let now = settings.of_resources();
+            if now == before {
+                continue;
+            }
+            before = now;
+            let apps = self.bus.kv(Bucket::Apps).entries::<Application>().await;
+            let apps = apps.map_err(|error| tracing::warn!(%error, "new settings count at the next comparison"));
+            for (_, app) in apps.unwrap_or_default() {
+                let note = WorkNote { hard: false, reason: "resource.* in argocd-cm changed".to_owned() };
+                if let Err(error) =
+                    self.bus.wake(&Work::Compare { app: app.key() }, note, &Cause::root("sa:differ")).await
+                {
+                    tracing::warn!(%error, "comparison not queued");
+                }
+            }
+        }
     }
 
     async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<(), DifferError> {
@@ -136,8 +174,17 @@ impl Differ {
                 format!("Resource {key} appeared 2 times among application resources."),
             ));
         }
+        let rules = self.rules.of(app);
+        let rules = match rules.as_ref() {
+            Ok(rules) => rules,
+            Err(problem) => {
+                verdict.conditions.push(("ComparisonError".to_owned(), problem.clone()));
+                verdict.unknown = true;
+                return Ok(verdict);
+            }
+        };
         let objects = manifests.iter().filter(|manifest| hook::part_of(manifest) == Part::Object);
-        let comparisons: Vec<_> = objects.map(|manifest| self.compare(manifest)).collect();
+        let comparisons: Vec<_> = objects.map(|manifest| self.compare(manifest, rules)).collect();
         let objects = gather(comparisons, PARALLEL).await;
         let extras = self.extras(app, &manifests).await?;
         for outcome in objects {
@@ -146,11 +193,11 @@ impl Differ {
                     verdict.objects.push(object);
                     verdict.images.extend(images);
                 }
-                Err((key, error)) if error.is_refusal() => {
+                Err((_, CompareError::Cluster(error))) if !error.is_refusal() => return Err(error.into()),
+                Err((key, error)) => {
                     verdict.conditions.push(("ComparisonError".to_owned(), format!("{key}: {error}")));
                     verdict.unknown = true;
                 }
-                Err((_, error)) => return Err(error.into()),
             }
         }
         verdict.objects.extend(extras);
@@ -173,12 +220,20 @@ impl Differ {
         ))
     }
 
-    async fn compare(&self, manifest: &Manifest) -> Result<(ObjectVerdict, Vec<String>), (ResourceKey, ClusterError)> {
+    async fn compare(
+        &self,
+        manifest: &Manifest,
+        rules: &Rules,
+    ) -> Result<(ObjectVerdict, Vec<String>), (ResourceKey, CompareError)> {
         let key = manifest.key();
-        self.compare_inner(manifest).await.map_err(|error| (key, error))
+        self.compare_inner(manifest, rules.of(&key)).await.map_err(|error| (key, error))
     }
 
-    async fn compare_inner(&self, manifest: &Manifest) -> Result<(ObjectVerdict, Vec<String>), ClusterError> {
+    async fn compare_inner(
+        &self,
+        manifest: &Manifest,
+        ignored: Ignored,
+    ) -> Result<(ObjectVerdict, Vec<String>), CompareError> {
         let live = match self.cluster.get(manifest).await {
             // A kind whose CRD is not there has no live objects.
             Err(ClusterError::UnknownKind { .. }) => None,
@@ -186,12 +241,15 @@ impl Differ {
         };
         let status = match &live {
             None => SyncCode::OutOfSync,
-            Some(live) => match self.compared.known(manifest, live) {
+            Some(live) => match self.compared.known(manifest, live, &ignored) {
                 Some(status) => status,
                 None => {
                     let predicted = self.cluster.apply(manifest, true).await?;
-                    let status = diff::compare(Some(&manifest.0), Some(live), Some(&predicted)).status;
-                    self.compared.remember(manifest, live, status);
+                    let (target, ours) = (manifest.0.clone(), live.clone());
+                    let judge = move |ignored: &Ignored| diff::compare_but(&target, &ours, &predicted, ignored);
+                    let judged = self.rules.within_bounds(ignored.clone(), judge).await;
+                    let status = judged.map_err(CompareError::Rule)?.status;
+                    self.compared.remember(manifest, live, &ignored, status);
                     status
                 }
             },

@@ -4,6 +4,7 @@
 mod commands;
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -12,7 +13,7 @@ use kube::api::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 use tako_bus::{Bucket, Bus, Cause, Work, WorkNote};
-use tako_engine::app::{AppKey, Application, Phase};
+use tako_engine::app::{AppKey, Application, ApplicationSpec, Phase};
 
 use crate::adapters::cluster::{Applications, application};
 use crate::settings::{self, SettingsRecord};
@@ -32,6 +33,8 @@ struct Seen {
     operation: bool,
     terminating: bool,
     deleting: bool,
+    /// A hash of the spec.
+    spec: u64,
 }
 
 impl Registry {
@@ -114,6 +117,7 @@ impl Registry {
             terminating: app.operation.is_some()
                 && app.operation_state().is_some_and(|state| state.phase == Phase::Terminating),
             deleting: app.metadata.deletion_timestamp.is_some(),
+            spec: hash_of(&app.spec),
         };
         let before = seen.get(&key);
         if before == Some(&now) {
@@ -122,10 +126,20 @@ impl Registry {
         let fresh_work = (now.operation && before.is_none_or(|before| !before.operation))
             || (now.terminating && before.is_none_or(|before| !before.terminating))
             || (now.deleting && before.is_none_or(|before| !before.deleting));
+        // Another policy or rule: what is known is judged anew. (Another source comes by way of the watcher.)
+        let judge = before.is_some_and(|before| before.spec != now.spec);
         if !self.put_until_done(&key, &app).await {
             return;
         }
         seen.insert(key.clone(), now);
+        if judge {
+            let note = WorkNote { hard: false, reason: "the spec changed".to_owned() };
+            if let Err(error) =
+                self.bus.wake(&Work::Compare { app: key.clone() }, note, &Cause::root("sa:registry")).await
+            {
+                tracing::warn!(%error, "comparison not queued; the next change asks again");
+            }
+        }
         if fresh_work {
             let note = WorkNote { hard: false, reason: "operation".to_owned() };
             if let Err(error) = self.bus.wake(&Work::Sync { app: key }, note, &Cause::root("sa:registry")).await {
@@ -183,4 +197,11 @@ impl Registry {
             }
         }
     }
+}
+
+/// Tells one spec from another within this process.
+fn hash_of(spec: &ApplicationSpec) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    serde_json::to_string(spec).unwrap_or_default().hash(&mut hasher);
+    hasher.finish()
 }

@@ -19,6 +19,7 @@ use crate::adapters::cluster::{Applications, Cluster, ClusterError};
 use crate::adapters::git::GitCache;
 use crate::compared::Compared;
 use crate::differ::ExtrasError;
+use crate::ignored::IgnoreRules;
 use crate::now;
 use crate::runtime::stage::{Outcome, Stage};
 
@@ -29,6 +30,7 @@ pub(crate) struct Syncer {
     applications: Applications,
     git: GitCache,
     compared: Compared,
+    rules: IgnoreRules,
     control_namespace: String,
     /// Operations that rest between two waves; a wake-up before is too early.
     resting: Mutex<HashMap<AppKey, Instant>>,
@@ -87,9 +89,19 @@ impl Syncer {
         applications: Applications,
         git: GitCache,
         compared: Compared,
+        rules: IgnoreRules,
         control_namespace: String,
     ) -> Arc<Self> {
-        Arc::new(Self { bus, cluster, applications, git, compared, control_namespace, resting: Mutex::default() })
+        Arc::new(Self {
+            bus,
+            cluster,
+            applications,
+            git,
+            compared,
+            rules,
+            control_namespace,
+            resting: Mutex::default(),
+        })
     }
 
     async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<Outcome, SyncerError> {

@@ -10,6 +10,7 @@ use tako_engine::plan::{self, PlanInputs, SyncPlan};
 use tako_engine::progress::{self, Next, Progress, Standing};
 use tako_engine::resource::Manifest;
 
+use super::steps::Untouched;
 use super::{Carried, Ended, Syncer, SyncerError, record};
 use crate::adapters::git::GitError;
 use crate::differ::tracked_extras;
@@ -76,7 +77,15 @@ impl Syncer {
                 return Ok(ended(Phase::Succeeded, "successfully synced (all tasks run)", Vec::new()));
             }
         }
-        self.lead(app, operation, &plan, progress, &revision).await
+        let rules = self.rules.of(app);
+        let untouched = match rules.as_ref() {
+            Ok(rules) => {
+                let respect = options(app, operation).iter().any(|option| option == "RespectIgnoreDifferences=true");
+                Untouched { rules, respect }
+            }
+            Err(problem) => return Ok(Carried::Ended(Ended::error(format!("ComparisonError: {problem}")))),
+        };
+        self.lead(app, operation, &plan, progress, &revision, &untouched).await
     }
 
     /// Leads the operation on until it waits or ends.
@@ -87,6 +96,7 @@ impl Syncer {
         plan: &SyncPlan,
         mut progress: Progress,
         revision: &str,
+        untouched: &Untouched<'_>,
     ) -> Result<Carried, SyncerError> {
         let mut released = HashSet::new();
         loop {
@@ -116,7 +126,7 @@ impl Syncer {
                     return Ok(Carried::Waiting(LOOK));
                 }
                 Next::Run(wave) => {
-                    let begun = self.run_wave(plan, &wave).await?;
+                    let begun = self.run_wave(plan, &wave, untouched).await?;
                     let waiting = begun.len() < wave.len()
                         && !begun.iter().any(|(_, record)| record.standing == Standing::Failed);
                     let changed = begun.iter().any(|(_, record)| !record.message.ends_with(" unchanged"));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use tako_engine::app::SyncCode;
 use tako_engine::hook::{self, DeletePolicy, Entry};
+use tako_engine::ignore::{Ignored, Rules};
 use tako_engine::plan::{Action, Step, SyncPlan};
 use tako_engine::progress::{Record, Standing};
 use tako_engine::resource::Manifest;
@@ -14,6 +15,14 @@ use crate::gather;
 
 /// Objects of one group of the plan written at once.
 const PARALLEL: usize = 8;
+
+/// What a sync leaves as it is.
+pub(super) struct Untouched<'a> {
+    /// The rules of ignored differences.
+    pub(super) rules: &'a Rules,
+    /// They hold for writing, too (`RespectIgnoreDifferences=true`).
+    pub(super) respect: bool,
+}
 
 fn failure(error: &ClusterError) -> Record {
     Record::begun(Standing::Failed, "SyncFailed", error.to_string())
@@ -62,7 +71,12 @@ impl Syncer {
 
     /// Runs one wave, group by group: prunes, then kind after kind. After a refusal the rest of it is left.
     /// Steps that cannot begin yet have no record in the answer.
-    pub(super) async fn run_wave(&self, plan: &SyncPlan, wave: &[usize]) -> Result<Vec<(usize, Record)>, SyncerError> {
+    pub(super) async fn run_wave(
+        &self,
+        plan: &SyncPlan,
+        wave: &[usize],
+        untouched: &Untouched<'_>,
+    ) -> Result<Vec<(usize, Record)>, SyncerError> {
         let mut records = Vec::with_capacity(wave.len());
         let mut rest = wave;
         while let Some(first) = rest.first().map(|at| &plan.steps[*at]) {
@@ -72,7 +86,7 @@ impl Syncer {
                     && std::mem::discriminant(&step.action) == std::mem::discriminant(&first.action)
             };
             let (group, later) = rest.split_at(rest.iter().take_while(same).count());
-            let runs: Vec<_> = group.iter().map(|at| self.step(&plan.steps[*at])).collect();
+            let runs: Vec<_> = group.iter().map(|at| self.step(&plan.steps[*at], untouched)).collect();
             for (at, outcome) in group.iter().zip(gather(runs, PARALLEL).await) {
                 if let Some(record) = outcome? {
                     records.push((*at, record));
@@ -86,7 +100,7 @@ impl Syncer {
         Ok(records)
     }
 
-    async fn step(&self, step: &Step) -> Result<Option<Record>, SyncerError> {
+    async fn step(&self, step: &Step, untouched: &Untouched<'_>) -> Result<Option<Record>, SyncerError> {
         match &step.action {
             Action::Skip { reason } => Ok(Some(Record::begun(Standing::Succeeded, "PruneSkipped", reason.clone()))),
             Action::Prune { uid } => match self.cluster.delete(&step.key, uid, false).await {
@@ -98,7 +112,7 @@ impl Syncer {
                 if let Some(started) = self.enter(step, manifest).await? {
                     return Ok(started);
                 }
-                self.apply(step, manifest).await.map(Some)
+                self.apply(step, manifest, untouched).await.map(Some)
             }
         }
     }
@@ -127,12 +141,22 @@ impl Syncer {
         }
     }
 
-    async fn apply(&self, step: &Step, manifest: &Manifest) -> Result<Record, SyncerError> {
+    async fn apply(&self, step: &Step, manifest: &Manifest, untouched: &Untouched<'_>) -> Result<Record, SyncerError> {
         let before = self.cluster.get(manifest).await.unwrap_or_default();
-        match self.cluster.apply(manifest, false).await {
+        let ignored = untouched.rules.of(&step.key);
+        let mut wanted = manifest.clone();
+        if let Some(live) = before.clone().filter(|_| untouched.respect && step.hook.is_none() && !ignored.is_empty()) {
+            let mut target = manifest.0.clone();
+            let respect = move |ignored: &Ignored| ignored.respect(&mut target, &live).map(|()| target);
+            wanted = match self.rules.within_bounds(ignored.clone(), respect).await {
+                Ok(target) => Manifest(target),
+                Err(problem) => return Ok(Record::begun(Standing::Failed, "SyncFailed", problem)),
+            };
+        }
+        match self.cluster.apply(&wanted, false).await {
             Ok(live) => {
                 if step.hook.is_none() {
-                    self.compared.remember(manifest, &live, SyncCode::Synced);
+                    self.compared.remember(manifest, &live, &ignored, SyncCode::Synced);
                 }
                 let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
                 let message = match &before {

@@ -30,6 +30,14 @@ pub(crate) struct Fault {
     pub(crate) message: String,
 }
 
+/// One YAML value of a setting (an entry of a ConfigMap); null when empty. The error names line and column.
+pub fn parse_value(text: &str) -> Result<Value, String> {
+    match yaml::load(text) {
+        Ok(found) => Ok(found.map(|(value, _)| value).unwrap_or_default()),
+        Err(fault) => Err(format!("line {}, column {}: {}", fault.line, fault.column, fault.message)),
+    }
+}
+
 /// All objects of a file, in order. Documents that are empty or only comments are nothing.
 pub fn parse_manifests(file: &str, text: &str) -> Result<Vec<Value>, ParseProblem> {
     let at = |fault: Fault, first_line: u32| ParseProblem {
