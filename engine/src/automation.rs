@@ -29,6 +29,8 @@ pub struct Facts<'a> {
     pub blocked: bool,
     /// Every object would be pruned.
     pub would_prune_all: bool,
+    /// Objects that would be pruned, of how many there are.
+    pub prunes: (usize, usize),
     /// Something only pruning could set right.
     pub only_prunes: bool,
 }
@@ -56,6 +58,9 @@ pub fn decide(app: &Application, facts: &Facts<'_>) -> Decision {
     if facts.would_prune_all && prune && !policy.allow_empty.unwrap_or_default() {
         return wait(format!("Skipping sync attempt to {}: auto-sync will wipe out all resources", facts.revision));
     }
+    if prune && let Some(reason) = too_many(app, facts) {
+        return wait(reason);
+    }
     let Some(last) = app.operation_state() else { return Decision::Sync { prune, self_heal: false } };
     let attempted = last.operation.sync.as_ref().is_some_and(|sync| !sync.dry_run)
         && last.sync_result.as_ref().is_some_and(|result| result.revision == facts.revision);
@@ -67,6 +72,24 @@ pub fn decide(app: &Application, facts: &Facts<'_>) -> Decision {
         Phase::Succeeded => wait(format!("{} was synced already, and selfHeal is off", facts.revision)),
         _ => wait(format!("Failed last sync attempt to {}: {}", facts.revision, last.message)),
     }
+}
+
+/// Fewer objects than this may go without being asked for, whatever their share.
+const MASS: usize = 10;
+
+/// The mass-deletion breaker: a render that would take away more than half of what is there is more often a mistake
+/// (a moved directory, a broken overlay) than a wish. The option `MassPrune=true` turns it off.
+fn too_many(app: &Application, facts: &Facts<'_>) -> Option<String> {
+    let (gone, all) = facts.prunes;
+    let options = app.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice()).unwrap_or_default();
+    let allowed = crate::options::of_application(options, "MassPrune") == Some("true");
+    let most = all >= MASS && gone * 2 > all && gone < all;
+    (most && !allowed).then(|| {
+        format!(
+            "Skipping sync attempt to {}: auto-sync would prune {gone} of {all} resources; if that is meant, sync once with prune by hand, or set the sync option MassPrune=true",
+            facts.revision
+        )
+    })
 }
 
 #[cfg(test)]
@@ -113,7 +136,16 @@ mod tests {
                 Facts { would_prune_all: true, ..drift.clone() },
                 sync(true, false),
             ),
-            (json!({}), json!(null), Facts { only_prunes: true, ..drift }, Err("automated pruning is off")),
+            (json!({}), json!(null), Facts { only_prunes: true, ..drift.clone() }, Err("automated pruning is off")),
+            (
+                json!({"prune": true}),
+                json!(null),
+                Facts { prunes: (6, 10), ..drift.clone() },
+                Err("would prune 6 of 10 resources; if that is meant, sync once with prune by hand"),
+            ),
+            (json!({"prune": true}), json!(null), Facts { prunes: (5, 10), ..drift.clone() }, sync(true, false)),
+            (json!({"prune": true}), json!(null), Facts { prunes: (6, 9), ..drift.clone() }, sync(true, false)),
+            (json!({}), json!(null), Facts { prunes: (6, 10), ..drift }, sync(false, false)),
         ];
         for (policy, state, facts, want) in cases {
             let got = decide(&app(policy.clone(), state.clone()), &facts);

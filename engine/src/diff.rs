@@ -55,6 +55,26 @@ pub fn compare_but(
     Ok(compare(Some(target), Some(&ours), Some(&predicted)))
 }
 
+/// What live state would be with the target laid over it: the prediction when the API server refuses to make one (a
+/// field that may not change, an unknown field). Such an object is out of sync exactly if the target says something
+/// that live state does not; that it cannot be applied is for the sync to tell.
+pub fn overlay(target: &Value, live: &Value) -> Value {
+    match (target, live) {
+        (Value::Object(target), Value::Object(live)) => {
+            let mut merged = live.clone();
+            for (field, value) in target.iter().filter(|(_, value)| !value.is_null()) {
+                let over = live.get(field).map_or_else(|| value.clone(), |live| overlay(value, live));
+                merged.insert(field.clone(), over);
+            }
+            Value::Object(merged)
+        }
+        (Value::Array(target), Value::Array(live)) if target.len() == live.len() => {
+            target.iter().zip(live).map(|(target, live)| overlay(target, live)).collect()
+        }
+        _ => target.clone(),
+    }
+}
+
 /// The object without what the server sets and without status.
 pub fn normalize(object: &Value) -> Value {
     let mut object = object.clone();
@@ -138,6 +158,21 @@ mod tests {
         }
         assert_eq!(compare(Some(&live), None, None).status, SyncCode::OutOfSync);
         assert_eq!(compare(None, Some(&live), None).status, SyncCode::OutOfSync);
+    }
+
+    #[test]
+    fn a_refused_target_is_laid_over_live_state() {
+        let live = json!({"spec": {"image": "one", "list": [{"name": "a", "default": 1}], "default": true}});
+        let cases = [
+            (json!({"spec": {"image": "one", "list": [{"name": "a"}], "gone": null}}), SyncCode::Synced),
+            (json!({"spec": {"image": "two"}}), SyncCode::OutOfSync),
+            (json!({"spec": {"unknown": 1}}), SyncCode::OutOfSync),
+            (json!({"spec": {"list": []}}), SyncCode::OutOfSync),
+        ];
+        for (target, want) in cases {
+            let predicted = overlay(&target, &live);
+            assert_eq!(compare(Some(&target), Some(&live), Some(&predicted)).status, want, "{target}");
+        }
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! The sync plan: what is applied, run and pruned, in which order. A value made before anything runs; running it
 //! leaves no choices but those of [`crate::progress`]. Pure. Order is Argo CD's: phase, wave, prunes, kind, name.
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use crate::app::SyncResource;
 use crate::hook::{self, DeletePolicy, Part, SyncPhase};
+use crate::options::{self, Deletion, Propagation, Writing};
 use crate::resource::{Manifest, ResourceKey};
 
 mod order;
@@ -29,6 +32,10 @@ pub struct PlanInputs {
     pub started: i64,
     /// What names the operation.
     pub operation: String,
+    /// `ApplyOutOfSyncOnly`: what is out of sync.
+    pub only: Option<HashSet<ResourceKey>>,
+    /// Deletions that want approval have it.
+    pub approved: bool,
 }
 
 /// What is done to one object.
@@ -40,6 +47,8 @@ pub enum Action {
     Prune {
         /// The incarnation that was looked at.
         uid: String,
+        /// It waits for approval (`Prune=confirm`).
+        unconfirmed: bool,
     },
     /// Leave it.
     Skip {
@@ -72,6 +81,8 @@ pub struct Step {
     pub wave: i64,
     /// It is a hook.
     pub hook: Option<Hook>,
+    /// How it is written.
+    pub writing: Writing,
 }
 
 /// The steps in order.
@@ -79,6 +90,8 @@ pub struct Step {
 pub struct SyncPlan {
     /// By phase, wave and place within it.
     pub steps: Vec<Step>,
+    /// What becomes of the dependents of what is pruned.
+    pub propagation: Propagation,
 }
 
 impl SyncPlan {
@@ -98,19 +111,6 @@ pub fn wave_of(object: &Manifest) -> i64 {
     number("argocd.argoproj.io/sync-wave").or_else(|| number("helm.sh/hook-weight")).unwrap_or_default()
 }
 
-fn has_option(object: &Manifest, options: &[String], option: &str) -> bool {
-    let own = object.annotation("argocd.argoproj.io/sync-options").unwrap_or_default();
-    own.split(',').map(str::trim).chain(options.iter().map(String::as_str)).any(|given| given == option)
-}
-
-/// Whether deletion of the Application leaves this object: CRDs, `Delete=false`, `helm.sh/resource-policy: keep`.
-pub fn kept_on_delete(live: &Value) -> bool {
-    let object = Manifest(live.clone());
-    object.kind() == "CustomResourceDefinition"
-        || has_option(&object, &[], "Delete=false")
-        || object.annotation("helm.sh/resource-policy") == Some("keep")
-}
-
 /// Makes the plan.
 pub fn plan_sync(inputs: &PlanInputs) -> SyncPlan {
     let selected = |key: &ResourceKey| {
@@ -125,7 +125,9 @@ pub fn plan_sync(inputs: &PlanInputs) -> SyncPlan {
     let mut steps = Vec::new();
     for target in &inputs.targets {
         match hook::part_of(target) {
-            Part::Object if selected(&target.key()) => steps.push(apply_step(target, SyncPhase::Sync)),
+            Part::Object if selected(&target.key()) && wanted(inputs, target) => {
+                steps.push(apply_step(inputs, target, SyncPhase::Sync));
+            }
             Part::Hook(phases) if !inputs.without_hooks && inputs.selected.is_empty() => {
                 steps.extend(phases.into_iter().map(|phase| hook_step(inputs, target, phase)));
             }
@@ -148,10 +150,15 @@ pub fn plan_sync(inputs: &PlanInputs) -> SyncPlan {
             step.key.name.clone(),
         )
     });
-    SyncPlan { steps }
+    SyncPlan { steps, propagation: options::propagation(&inputs.options) }
 }
 
-fn apply_step(manifest: &Manifest, phase: SyncPhase) -> Step {
+fn wanted(inputs: &PlanInputs, target: &Manifest) -> bool {
+    let Some(only) = &inputs.only else { return true };
+    only.contains(&target.key()) || options::of_object(target, &[], "ApplyOutOfSyncOnly") == Some("false")
+}
+
+fn apply_step(inputs: &PlanInputs, manifest: &Manifest, phase: SyncPhase) -> Step {
     Step {
         key: manifest.key(),
         version: manifest.version().to_owned(),
@@ -159,6 +166,7 @@ fn apply_step(manifest: &Manifest, phase: SyncPhase) -> Step {
         phase,
         wave: wave_of(manifest),
         hook: None,
+        writing: Writing::of(manifest, &inputs.options),
     }
 }
 
@@ -177,7 +185,7 @@ fn hook_step(inputs: &PlanInputs, target: &Manifest, phase: SyncPhase) -> Step {
             finalizers.push(json!(hook::FINALIZER));
         }
     }
-    Step { hook: Some(Hook { mark, policies: hook::delete_policies(target) }), ..apply_step(&manifest, phase) }
+    Step { hook: Some(Hook { mark, policies: hook::delete_policies(target) }), ..apply_step(inputs, &manifest, phase) }
 }
 
 /// A namespace or CRD comes no later than the first that needs it.
@@ -211,7 +219,7 @@ fn prune_steps(inputs: &PlanInputs, selected: impl Fn(&ResourceKey) -> bool, app
         .filter(|(key, live)| selected(key) && hook::part_of(&Manifest(live.clone())) == Part::Object);
     let mut prunes: Vec<(Step, bool)> = chosen
         .map(|(key, live)| {
-            let last = has_option(&Manifest(live.clone()), &inputs.options, "PruneLast=true");
+            let last = options::of_object(&Manifest(live.clone()), &inputs.options, "PruneLast") == Some("true");
             (prune_step(inputs, key, live), last)
         })
         .collect();
@@ -231,18 +239,24 @@ fn prune_steps(inputs: &PlanInputs, selected: impl Fn(&ResourceKey) -> bool, app
 fn prune_step(inputs: &PlanInputs, key: &ResourceKey, live: &Value) -> Step {
     let object = Manifest(live.clone());
     let skip = |reason: &str| Action::Skip { reason: reason.to_owned() };
-    let action = if has_option(&object, &inputs.options, "Prune=false") {
-        skip("ignored (no prune)")
-    } else if !inputs.prune {
-        skip("ignored (requires pruning)")
-    } else {
-        match object.0.pointer("/metadata/uid").and_then(Value::as_str) {
-            Some(uid) => Action::Prune { uid: uid.to_owned() },
-            None => skip("ignored (no prune)"),
+    let uid = object.0.pointer("/metadata/uid").and_then(Value::as_str);
+    let action = match (options::deletion(&object, &inputs.options, "Prune"), uid) {
+        (Deletion::Never, _) | (_, None) => skip("ignored (no prune)"),
+        _ if !inputs.prune => skip("ignored (requires pruning)"),
+        (rule, Some(uid)) => {
+            Action::Prune { uid: uid.to_owned(), unconfirmed: rule == Deletion::Confirmed && !inputs.approved }
         }
     };
     let version = object.version().to_owned();
-    Step { key: key.clone(), version, action, phase: SyncPhase::Sync, wave: wave_of(&object), hook: None }
+    Step {
+        key: key.clone(),
+        version,
+        action,
+        phase: SyncPhase::Sync,
+        wave: wave_of(&object),
+        hook: None,
+        writing: Writing::default(),
+    }
 }
 
 #[cfg(test)]
@@ -264,7 +278,8 @@ mod tests {
     fn words(plan: &SyncPlan) -> Vec<String> {
         let word = |action: &Action| match action {
             Action::Apply(_) => "apply".to_owned(),
-            Action::Prune { uid } => format!("prune {uid}"),
+            Action::Prune { uid, unconfirmed: false } => format!("prune {uid}"),
+            Action::Prune { uid, unconfirmed: true } => format!("ask for {uid}"),
             Action::Skip { reason } => reason.clone(),
         };
         plan.steps.iter().map(|step| format!("{} {}", word(&step.action), step.key.name)).collect()
@@ -335,15 +350,6 @@ mod tests {
             ..PlanInputs::default()
         };
         assert_eq!(words(&plan_sync(&inputs)), ["apply b"]);
-    }
-
-    #[test]
-    fn deletion_keeps_what_asks_to_stay() {
-        assert!(kept_on_delete(&object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "a", json!({})).0));
-        assert!(kept_on_delete(
-            &object("v1", "ConfigMap", "a", json!({"argocd.argoproj.io/sync-options": "Delete=false"})).0
-        ));
-        assert!(!kept_on_delete(&object("v1", "ConfigMap", "a", json!({})).0));
     }
 
     fn places(plan: &SyncPlan) -> Vec<String> {
@@ -432,5 +438,32 @@ mod tests {
             plan_sync(&PlanInputs { extras: vec![live], prune: true, ..PlanInputs::default() }),
             SyncPlan::default()
         );
+    }
+
+    #[test]
+    fn deletions_that_want_approval_ask_for_it() {
+        let plan = |approved| {
+            let asks =
+                extra(object("v1", "ConfigMap", "a", json!({"argocd.argoproj.io/sync-options": "Prune=confirm"})));
+            words(&plan_sync(&PlanInputs { extras: vec![asks], prune: true, approved, ..PlanInputs::default() }))
+        };
+        assert_eq!(plan(false), ["ask for uid-a a"]);
+        assert_eq!(plan(true), ["prune uid-a a"]);
+    }
+
+    #[test]
+    fn only_what_is_out_of_sync_is_written_if_asked_for() {
+        let always = json!({"argocd.argoproj.io/sync-options": "ApplyOutOfSyncOnly=false"});
+        let drifted = object("v1", "ConfigMap", "drifted", json!({}));
+        let inputs = PlanInputs {
+            only: Some(HashSet::from([drifted.key()])),
+            targets: vec![
+                drifted,
+                object("v1", "ConfigMap", "fine", json!({})),
+                object("v1", "ConfigMap", "kept", always),
+            ],
+            ..PlanInputs::default()
+        };
+        assert_eq!(words(&plan_sync(&inputs)), ["apply drifted", "apply kept"]);
     }
 }

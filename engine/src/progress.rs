@@ -109,7 +109,11 @@ impl Progress {
         match pending.iter().map(place).min() {
             // A hook of SyncFail that fails ends it, too.
             Some(first) if !self.steps_in(plan, Standing::Failed).any(fail) => {
-                Next::Run(pending.into_iter().filter(|at| place(at) == first).collect())
+                let wave: Vec<usize> = pending.into_iter().filter(|at| place(at) == first).collect();
+                match unconfirmed(plan, &wave) {
+                    Some(message) => Next::Wait(message),
+                    None => Next::Run(wave),
+                }
             }
             _ if failed => Next::End(Phase::Failed, self.why_failed(plan)),
             _ if waits => Next::End(Phase::Succeeded, "successfully synced (no more tasks)".to_owned()),
@@ -199,7 +203,7 @@ fn is_of(entry: &Value, step: &Step) -> bool {
 
 fn judge(step: &Step, record: &mut Record, live: Option<&Value>) {
     use HealthCode::{Degraded, Healthy, Unknown};
-    if let Action::Prune { uid } = &step.action {
+    if let Action::Prune { uid, .. } = &step.action {
         let there = live.and_then(|live| live.pointer("/metadata/uid")).and_then(Value::as_str) == Some(uid);
         if !there {
             record.standing = Standing::Succeeded;
@@ -234,6 +238,13 @@ fn waiting_for(step: &Step, more: usize) -> String {
     };
     let rest = if more > 0 { format!(" and {more} more {several}") } else { String::new() };
     format!("waiting for {what} {}{rest}", name(step))
+}
+
+/// What a wave asks to be approved before it runs.
+fn unconfirmed(plan: &SyncPlan, wave: &[usize]) -> Option<String> {
+    let asks = |at: &&usize| matches!(plan.steps[**at].action, Action::Prune { unconfirmed: true, .. });
+    let names: Vec<String> = wave.iter().filter(asks).map(|at| name(&plan.steps[*at])).collect();
+    (!names.is_empty()).then(|| format!("waiting for pruning confirmation of {}", names.join(", ")))
 }
 
 fn record_of(entry: &Value) -> Record {
@@ -346,6 +357,24 @@ mod tests {
         let (waves, end) = run(&plan, |_| job(""));
         assert_eq!(waves, [["a", "b"]]);
         assert_eq!(end, Next::End(Phase::Succeeded, "successfully synced (all tasks run)".into()));
+    }
+
+    #[test]
+    fn a_prune_waits_for_its_approval() {
+        let mut old = object("ConfigMap", "old", "", 0);
+        old.annotate(crate::options::SYNC_OPTIONS, "Prune=confirm");
+        old.0["metadata"]["uid"] = json!("u");
+        let plan = |approved| {
+            plan_sync(&PlanInputs {
+                extras: vec![(old.key(), old.0.clone())],
+                prune: true,
+                approved,
+                ..PlanInputs::default()
+            })
+        };
+        let next = |plan: &SyncPlan| Progress::resume(plan, &[]).advance(plan, |_| None);
+        assert_eq!(next(&plan(false)), Next::Wait("waiting for pruning confirmation of ConfigMap/old".into()));
+        assert_eq!(next(&plan(true)), Next::Run(vec![0]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who owns an object: the tracking annotation (Argo CD, user guide, "Resource Tracking"). Pure.
 use serde_json::Value;
 
-use crate::resource::Manifest;
+use crate::resource::{Manifest, ResourceKey};
 
 /// The annotation.
 pub const TRACKING_ID: &str = "argocd.argoproj.io/tracking-id";
@@ -74,6 +74,11 @@ pub fn owner_of(live: &Value) -> Option<TrackingId> {
     let id = parse_tracking_id(object.annotation(TRACKING_ID)?)?;
     let same_place = object.namespace().is_none_or(|namespace| namespace == id.namespace);
     (id.group == object.group() && id.kind == object.kind() && id.name == object.name() && same_place).then_some(id)
+}
+
+/// What is said of an object with two owners (Argo CD, `SharedResourceWarning`).
+pub fn shared_words(key: &ResourceKey, ours: &str, theirs: &str) -> String {
+    format!("{}/{} is part of applications {ours} and {theirs}", key.kind, key.name)
 }
 
 #[cfg(test)]

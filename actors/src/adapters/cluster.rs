@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{
+    Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+    ValidationDirective,
+};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{Discovery, Scope, verbs};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
+use tako_engine::options::{Propagation, Writing};
 use tako_engine::resource::{Manifest, ResourceKey};
 
 /// The field manager of every write, as Argo CD's: a cluster can be handed over with no field changing owner.
@@ -27,11 +31,34 @@ pub(crate) enum ClusterError {
         kind: String,
     },
     /// The API server answered with a refusal or could not be reached.
-    #[error(transparent)]
+    #[error("{}", words(.0))]
     Api(#[from] kube::Error),
     /// An answer that is no Kubernetes object.
     #[error("the API server's answer is no object: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+/// Longest message of the API server that is passed on; it may quote whole objects.
+const WORDS_MAX: usize = 2_000;
+
+/// What the API server said, without the machinery around it.
+fn words(error: &kube::Error) -> String {
+    let mut words = match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    };
+    if words.len() > WORDS_MAX {
+        // The middle is the quoted object; the cause stands at the end.
+        let keep = |mut at: usize| {
+            while !words.is_char_boundary(at) {
+                at += 1;
+            }
+            at
+        };
+        let (head, tail) = (keep(WORDS_MAX / 2), keep(words.len() - WORDS_MAX / 2));
+        words = format!("{} … {}", &words[..head], &words[tail..]);
+    }
+    words
 }
 
 impl ClusterError {
@@ -40,12 +67,19 @@ impl ClusterError {
         matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 409)
     }
 
+    /// The object cannot be changed into what is wanted (HTTP 422: a field that may not change).
+    pub(crate) fn is_invalid(&self) -> bool {
+        matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 422)
+    }
+
     /// The API server refused the object itself: asking again with the same object is no use.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::UnknownKind { .. } | Self::Json(_) => true,
             Self::Api(kube::Error::Api(status)) => {
-                (400..500).contains(&status.code) && !matches!(status.code, 408 | 409 | 429)
+                // Server-side apply answers an unknown field with 500.
+                let unknown_field = status.code == 500 && status.message.contains("field not declared in schema");
+                unknown_field || ((400..500).contains(&status.code) && !matches!(status.code, 408 | 409 | 429))
             }
             Self::Api(_) => false,
         }
@@ -192,12 +226,40 @@ impl Cluster {
         Ok(serde_json::to_value(answer)?)
     }
 
+    /// As [`Cluster::apply`], but unknown fields are refused unless `lenient`, and `replace` puts the object as a whole.
+    pub(crate) async fn write(&self, manifest: &Manifest, how: Writing, dry_run: bool) -> Result<Value, ClusterError> {
+        let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
+        let api = self.api(&served, manifest.namespace());
+        let validation = if how.lenient { ValidationDirective::Ignore } else { ValidationDirective::Strict };
+        let manager = Some(FIELD_MANAGER.to_owned());
+        if !how.replace {
+            let params =
+                PatchParams { dry_run, force: true, field_manager: manager, field_validation: Some(validation) };
+            let answer = api.patch(manifest.name(), &params, &Patch::Apply(&manifest.0)).await?;
+            return Ok(serde_json::to_value(answer)?);
+        }
+        let params = PostParams { dry_run, field_manager: manager };
+        let mut object: DynamicObject = serde_json::from_value(manifest.0.clone())?;
+        let answer = match api.get_opt(manifest.name()).await? {
+            Some(live) => {
+                object.metadata.resource_version = live.metadata.resource_version;
+                api.replace(manifest.name(), &params, &object).await?
+            }
+            None => api.create(&params, &object).await?,
+        };
+        Ok(serde_json::to_value(answer)?)
+    }
+
     /// Deletes exactly the object that was looked at: uid is a precondition. Gone already counts as done.
-    pub(crate) async fn delete(&self, key: &ResourceKey, uid: &str, dry_run: bool) -> Result<(), ClusterError> {
+    pub(crate) async fn delete(&self, key: &ResourceKey, uid: &str, how: Propagation) -> Result<(), ClusterError> {
         let served = self.served(&key.group, None, &key.kind).await?;
+        let policy = match how {
+            Propagation::Foreground => PropagationPolicy::Foreground,
+            Propagation::Background => PropagationPolicy::Background,
+            Propagation::Orphan => PropagationPolicy::Orphan,
+        };
         let params = DeleteParams {
-            dry_run,
-            propagation_policy: Some(PropagationPolicy::Foreground),
+            propagation_policy: Some(policy),
             preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
             ..DeleteParams::default()
         };

@@ -65,6 +65,8 @@ pub(crate) struct ObjectVerdict {
     pub(crate) requires_pruning: bool,
     pub(crate) hook: bool,
     pub(crate) wave: i64,
+    /// The other Application whose mark it carries.
+    pub(crate) shared: Option<String>,
 }
 
 impl ObjectVerdict {
@@ -187,9 +189,15 @@ impl Differ {
         let comparisons: Vec<_> = objects.map(|manifest| self.compare(manifest, rules)).collect();
         let objects = gather(comparisons, PARALLEL).await;
         let extras = self.extras(app, &manifests).await?;
+        let instance = targets::instance_name(&app.key(), &self.control_namespace);
         for outcome in objects {
             match outcome {
-                Ok((object, images)) => {
+                Ok((mut object, images)) => {
+                    object.shared = object.shared.filter(|owner| *owner != instance);
+                    if let Some(owner) = &object.shared {
+                        let words = tracking::shared_words(&object.key, &instance, owner);
+                        verdict.conditions.push(("SharedResourceWarning".to_owned(), words));
+                    }
                     verdict.objects.push(object);
                     verdict.images.extend(images);
                 }
@@ -244,7 +252,10 @@ impl Differ {
             Some(live) => match self.compared.known(manifest, live, &ignored) {
                 Some(status) => status,
                 None => {
-                    let predicted = self.cluster.apply(manifest, true).await?;
+                    let predicted = match self.cluster.apply(manifest, true).await {
+                        Err(error) if error.is_refusal() => diff::overlay(&manifest.0, live),
+                        predicted => predicted?,
+                    };
                     let (target, ours) = (manifest.0.clone(), live.clone());
                     let judge = move |ignored: &Ignored| diff::compare_but(&target, &ours, &predicted, ignored);
                     let judged = self.rules.within_bounds(ignored.clone(), judge).await;
@@ -267,6 +278,7 @@ impl Differ {
             requires_pruning: false,
             hook: false,
             wave: plan::wave_of(manifest),
+            shared: live.as_ref().and_then(tracking::owner_of).map(|owner| owner.instance),
         };
         Ok((verdict, images))
     }
@@ -286,6 +298,7 @@ impl Differ {
                 requires_pruning: object,
                 hook: !object,
                 wave: plan::wave_of(&manifest),
+                shared: None,
             });
         }
         Ok(extras)
@@ -299,6 +312,7 @@ impl Differ {
             revision: &verdict.revision,
             blocked: verdict.conditions.iter().any(|(kind, _)| kind.ends_with("Error")),
             would_prune_all: next.would_prune_all,
+            prunes: next.prunes,
             only_prunes: verdict
                 .objects
                 .iter()

@@ -22,6 +22,8 @@ pub(super) struct Next {
     pub(super) conditions: Vec<Condition>,
     /// Every live object would go.
     pub(super) would_prune_all: bool,
+    /// Live objects that would go, of all.
+    pub(super) prunes: (usize, usize),
     status: Value,
 }
 
@@ -72,7 +74,9 @@ pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, contro
     }
     let mut objects = verdict.objects.iter().filter(|object| !object.hook).peekable();
     let would_prune_all = objects.peek().is_some() && objects.all(|object| object.requires_pruning);
-    Next { sync, health, conditions, would_prune_all, status }
+    let there = || verdict.objects.iter().filter(|object| object.live && !object.hook);
+    let prunes = (there().filter(|object| object.requires_pruning).count(), there().count());
+    Next { sync, health, conditions, would_prune_all, prunes, status }
 }
 
 fn resources(verdict: &Verdict) -> Value {
@@ -218,6 +222,6 @@ pub(super) fn automated_operation(app: &Application, verdict: &Verdict, prune: b
 /// A refusal that the user must see.
 pub(super) fn sync_error(app: &Application, verdict: &Verdict, reason: &str, at: &str) -> Option<Condition> {
     let old = app.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let told = reason.contains("wipe out all resources") || reason.starts_with("Failed last sync attempt");
+    let told = reason.starts_with("Skipping sync attempt") || reason.starts_with("Failed last sync attempt");
     (told && !verdict.unknown).then(|| condition(old, "SyncError", reason, at))
 }

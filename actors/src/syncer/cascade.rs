@@ -4,9 +4,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tako_bus::{AuditRecord, WorkItem};
 use tako_engine::app::Application;
-use tako_engine::plan;
+use tako_engine::hook;
+use tako_engine::options::{self, Deletion, Propagation};
 
-use super::{Syncer, SyncerError};
+use super::{Syncer, SyncerError, record};
 use crate::differ::tracked_extras;
 use crate::runtime::stage::Outcome;
 
@@ -22,13 +23,27 @@ impl Syncer {
         }
         let key = app.key();
         let mut left = 0;
+        let options = app.spec.sync_policy.as_ref().map(|policy| policy.sync_options.clone()).unwrap_or_default();
+        let approved = record::approved(&app, record::deletion_asked(&app));
+        let background = app.metadata.finalizers.contains(&format!("{FINALIZER}/background"));
+        let how = if background { Propagation::Background } else { Propagation::Foreground };
         for (resource, live) in tracked_extras(&self.bus, &self.cluster, &app, &[], &self.control_namespace).await? {
-            if plan::kept_on_delete(&live) {
-                continue;
+            left += 1;
+            match options::deletion_with_application(&live, &options) {
+                Deletion::Never => {
+                    left -= 1;
+                    continue;
+                }
+                // It is asked for again at each look: the annotation may come at any time.
+                Deletion::Confirmed if !approved => continue,
+                _ => {}
             }
             let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
-            self.cluster.delete(&resource, uid, false).await?;
-            left += 1;
+            self.cluster.delete(&resource, uid, how).await?;
+            if live["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|one| one == hook::FINALIZER))
+            {
+                self.cluster.release(&resource, hook::FINALIZER, uid).await?;
+            }
             let audit = AuditRecord {
                 project: app.spec.project.clone(),
                 verb: "delete".to_owned(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tako_bus::{Bucket, Event, TargetRecord, WorkItem};
 use tako_engine::app::{Application, Operation, Phase};
+use tako_engine::options;
 use tako_engine::plan::{self, PlanInputs, SyncPlan};
 use tako_engine::progress::{self, Next, Progress, Standing};
 use tako_engine::resource::Manifest;
@@ -65,6 +66,14 @@ impl Syncer {
                 automated: operation.initiated_by.as_ref().is_some_and(|by| by.automated),
             };
             self.emit(started, item);
+            if options::of_application(&given_options(app, operation), "FailOnSharedResource") == Some("true") {
+                let instance = targets::instance_name(&app.key(), &self.control_namespace);
+                let shared = self.shared(&plan, &instance).await?;
+                if !shared.is_empty() {
+                    let message = format!("Shared resource found: {}", shared.join(", "));
+                    return Ok(ended(Phase::Failed, &message, Vec::new()));
+                }
+            }
             let failures = self.dry_run(&plan).await?;
             if !failures.is_empty() {
                 for (at, record) in failures {
@@ -80,7 +89,8 @@ impl Syncer {
         let rules = self.rules.of(app);
         let untouched = match rules.as_ref() {
             Ok(rules) => {
-                let respect = options(app, operation).iter().any(|option| option == "RespectIgnoreDifferences=true");
+                let given = given_options(app, operation);
+                let respect = options::of_application(&given, "RespectIgnoreDifferences") == Some("true");
                 Untouched { rules, respect }
             }
             Err(problem) => return Ok(Carried::Ended(Ended::error(format!("ComparisonError: {problem}")))),
@@ -196,7 +206,10 @@ impl Syncer {
     ) -> Result<Option<String>, SyncerError> {
         let automated = operation.initiated_by.as_ref().is_some_and(|by| by.automated);
         let pinned = record::pinned(app);
-        if !automated || pinned.is_empty() || options(app, operation).iter().any(|option| option == "Supersede=false") {
+        if !automated
+            || pinned.is_empty()
+            || options::of_application(&given_options(app, operation), "Supersede") == Some("false")
+        {
             return Ok(None);
         }
         let record = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&app.key().token()).await?.unwrap_or_default();
@@ -214,20 +227,25 @@ impl Syncer {
         let (manifests, _) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
         let extras = tracked_extras(&self.bus, &self.cluster, app, &manifests, &self.control_namespace).await?;
         let sync = operation.sync.clone().unwrap_or_default();
-        let options = options(app, operation);
-        if options.iter().any(|option| option == "CreateNamespace=true") && sync.resources.is_empty() {
+        let options_given = given_options(app, operation);
+        if options::of_application(&options_given, "CreateNamespace") == Some("true") && sync.resources.is_empty() {
             self.add_namespace(app, &manifests).await?;
         }
+        let only = (options::of_application(&options_given, "ApplyOutOfSyncOnly") == Some("true"))
+            .then(|| record::out_of_sync(app, revision))
+            .flatten();
         Ok(plan::plan_sync(&PlanInputs {
             targets: manifests,
             extras,
             prune: sync.prune,
-            options,
+            options: options_given,
             selected: sync.resources.clone(),
             without_hooks: sync.other.get("syncStrategy").is_some_and(|strategy| strategy["apply"].is_object()),
             revision: revision.to_owned(),
             started: record::started(app),
             operation: record::opid(app),
+            only,
+            approved: record::approved(app, record::started(app)),
         }))
     }
 
@@ -281,12 +299,20 @@ impl Syncer {
         })
     }
 
-    /// The destination namespace, first of all and without our mark, unless it is there (option CreateNamespace).
+    /// The destination namespace, first of all and without our mark (option CreateNamespace), with the labels and
+    /// annotations of `managedNamespaceMetadata`; without those, a namespace that is there is left alone.
     async fn add_namespace(&self, app: &Application, manifests: &[Manifest]) -> Result<(), SyncerError> {
         let name = app.spec.destination.namespace.clone().unwrap_or_default();
-        let namespace = Manifest(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+        let managed = app.spec.sync_policy.as_ref().and_then(|policy| policy.other.get("managedNamespaceMetadata"));
+        let mut metadata = json!({"name": name});
+        for field in ["labels", "annotations"] {
+            if let Some(given) = managed.map(|managed| &managed[field]).filter(|given| given.is_object()) {
+                metadata[field] = given.clone();
+            }
+        }
+        let namespace = Manifest(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}));
         let in_git = manifests.iter().any(|manifest| manifest.key() == namespace.key());
-        if !name.is_empty() && !in_git && self.cluster.get(&namespace).await?.is_none() {
+        if !name.is_empty() && !in_git && (managed.is_some() || self.cluster.get(&namespace).await?.is_none()) {
             self.cluster.apply(&namespace, false).await?;
         }
         Ok(())
@@ -294,7 +320,7 @@ impl Syncer {
 }
 
 /// The operation's options; the Application's when it names none.
-fn options(app: &Application, operation: &Operation) -> Vec<String> {
+fn given_options(app: &Application, operation: &Operation) -> Vec<String> {
     let own = operation.sync.as_ref().map(|sync| sync.sync_options.clone()).unwrap_or_default();
     if !own.is_empty() {
         return own;

@@ -1,8 +1,10 @@
 //! An operation as the Application records it (`status.operationState`, `status.history`). Pure (the time is given).
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tako_engine::app::{Application, Operation, OperationState, Phase};
+use tako_engine::app::{Application, Operation, OperationState, Phase, ResourceStatus, SyncCode};
+use tako_engine::resource::ResourceKey;
 use tako_engine::retry;
 
 use super::Ended;
@@ -107,6 +109,30 @@ pub(super) fn pinned(app: &Application) -> String {
         .filter(|state| state.phase != Phase::Succeeded)
         .and_then(|state| state.sync_result.as_ref());
     result.map(|result| result.revision.clone()).unwrap_or_default()
+}
+
+/// Whether deletions that want approval were approved since `asked` (annotation `deletion-approved`, RFC 3339).
+pub(super) fn approved(app: &Application, asked: i64) -> bool {
+    let given = app.metadata.annotations.get("argocd.argoproj.io/deletion-approved");
+    given.and_then(|at| unix(at)).is_some_and(|at| at >= asked)
+}
+
+/// When the deletion of the Application was asked for, in seconds of Unix time.
+pub(super) fn deletion_asked(app: &Application) -> i64 {
+    app.metadata.deletion_timestamp.as_deref().and_then(unix).unwrap_or_default()
+}
+
+/// What the last comparison found out of sync, if it was with this commit.
+pub(super) fn out_of_sync(app: &Application, revision: &str) -> Option<HashSet<ResourceKey>> {
+    let status = app.status.as_ref().filter(|status| status.sync.revision.as_deref() == Some(revision))?;
+    let drifted = status.resources.iter().filter(|one| one.status == Some(SyncCode::OutOfSync));
+    let key = |one: &ResourceStatus| ResourceKey {
+        group: one.group.clone(),
+        kind: one.kind.clone(),
+        namespace: one.namespace.clone(),
+        name: one.name.clone(),
+    };
+    Some(drifted.map(key).collect())
 }
 
 /// When it began, in seconds of Unix time.

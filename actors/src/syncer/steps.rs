@@ -1,13 +1,16 @@
 //! One step of a plan on the cluster: dry run, apply, prune, and the life of a hook. Decides nothing.
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde_json::Value;
 use tako_engine::app::SyncCode;
 use tako_engine::hook::{self, DeletePolicy, Entry};
 use tako_engine::ignore::{Ignored, Rules};
+use tako_engine::options::Propagation;
 use tako_engine::plan::{Action, Step, SyncPlan};
 use tako_engine::progress::{Record, Standing};
 use tako_engine::resource::Manifest;
+use tako_engine::tracking;
 
 use super::{Syncer, SyncerError};
 use crate::adapters::cluster::ClusterError;
@@ -15,6 +18,9 @@ use crate::gather;
 
 /// Objects of one group of the plan written at once.
 const PARALLEL: usize = 8;
+/// Between two looks whether an object that is made anew has gone, and how long it may take.
+const FORCE_LOOK: Duration = Duration::from_millis(100);
+const FORCE_MAX: Duration = Duration::from_secs(20);
 
 /// What a sync leaves as it is.
 pub(super) struct Untouched<'a> {
@@ -48,11 +54,13 @@ impl Syncer {
         let trials: Vec<_> = tried.iter().map(|(_, step, manifest)| self.trial(step, manifest)).collect();
         let outcomes = gather(trials, PARALLEL).await;
         let mut failures = Vec::new();
-        for ((at, _, _), outcome) in tried.into_iter().zip(outcomes) {
+        for ((at, step, _), outcome) in tried.into_iter().zip(outcomes) {
             match outcome {
                 Ok(()) => {}
-                // The CRD comes with this very sync.
-                Err(ClusterError::UnknownKind { .. }) if crds => {}
+                // The CRD comes with this very sync, or from elsewhere.
+                Err(ClusterError::UnknownKind { .. }) if crds || step.writing.kind_may_be_missing => {}
+                // It is deleted and made anew.
+                Err(error) if error.is_invalid() && step.writing.force => {}
                 Err(error) if error.is_refusal() => failures.push((at, failure(&error))),
                 Err(error) => return Err(error.into()),
             }
@@ -66,7 +74,7 @@ impl Syncer {
         if anew && self.cluster.get(manifest).await?.is_some() {
             return Ok(());
         }
-        self.cluster.apply(manifest, true).await.map(drop)
+        self.cluster.write(manifest, step.writing, true).await.map(drop)
     }
 
     /// Runs one wave, group by group: prunes, then kind after kind. After a refusal the rest of it is left.
@@ -86,7 +94,7 @@ impl Syncer {
                     && std::mem::discriminant(&step.action) == std::mem::discriminant(&first.action)
             };
             let (group, later) = rest.split_at(rest.iter().take_while(same).count());
-            let runs: Vec<_> = group.iter().map(|at| self.step(&plan.steps[*at], untouched)).collect();
+            let runs: Vec<_> = group.iter().map(|at| self.step(plan, &plan.steps[*at], untouched)).collect();
             for (at, outcome) in group.iter().zip(gather(runs, PARALLEL).await) {
                 if let Some(record) = outcome? {
                     records.push((*at, record));
@@ -100,10 +108,15 @@ impl Syncer {
         Ok(records)
     }
 
-    async fn step(&self, step: &Step, untouched: &Untouched<'_>) -> Result<Option<Record>, SyncerError> {
+    async fn step(
+        &self,
+        plan: &SyncPlan,
+        step: &Step,
+        untouched: &Untouched<'_>,
+    ) -> Result<Option<Record>, SyncerError> {
         match &step.action {
             Action::Skip { reason } => Ok(Some(Record::begun(Standing::Succeeded, "PruneSkipped", reason.clone()))),
-            Action::Prune { uid } => match self.cluster.delete(&step.key, uid, false).await {
+            Action::Prune { uid, .. } => match self.cluster.delete(&step.key, uid, plan.propagation).await {
                 Ok(()) => Ok(Some(Record::begun(Standing::Running, "Pruned", "pruned"))),
                 Err(error) if error.is_refusal() => Ok(Some(failure(&error))),
                 Err(error) => Err(error.into()),
@@ -128,7 +141,7 @@ impl Syncer {
             Entry::Create => Ok(None),
             Entry::Adopt => Ok(Some(Some(Record::begun(Standing::Running, "Synced", created(step))))),
             Entry::Replace { uid } => {
-                self.cluster.delete(&step.key, &uid, false).await?;
+                self.cluster.delete(&step.key, &uid, Propagation::Foreground).await?;
                 self.cluster.release(&step.key, hook::FINALIZER, &uid).await?;
                 Ok(Some(None))
             }
@@ -153,7 +166,7 @@ impl Syncer {
                 Err(problem) => return Ok(Record::begun(Standing::Failed, "SyncFailed", problem)),
             };
         }
-        match self.cluster.apply(&wanted, false).await {
+        match self.put(step, &wanted, before.as_ref()).await {
             Ok(live) => {
                 if step.hook.is_none() {
                     self.compared.remember(manifest, &live, &ignored, SyncCode::Synced);
@@ -162,6 +175,7 @@ impl Syncer {
                 let message = match &before {
                     None => created(step),
                     Some(before) if version(before) == version(&live) => said(step, "unchanged"),
+                    Some(_) if step.writing.replace => said(step, "replaced"),
                     Some(_) => said(step, "serverside-applied"),
                 };
                 Ok(Record::begun(Standing::Running, "Synced", message))
@@ -169,6 +183,47 @@ impl Syncer {
             Err(error) if error.is_refusal() => Ok(failure(&error)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Writes; with `Force` what cannot be changed is deleted and made anew.
+    async fn put(&self, step: &Step, wanted: &Manifest, before: Option<&Value>) -> Result<Value, ClusterError> {
+        let how = step.writing;
+        let uid = before.and_then(|before| before["metadata"]["uid"].as_str());
+        let anew = match self.cluster.write(wanted, how, false).await {
+            Err(error) if how.force && error.is_invalid() => uid.ok_or(error)?,
+            other => return other,
+        };
+        self.cluster.delete(&step.key, anew, Propagation::Background).await?;
+        let gone = async {
+            while self.cluster.get(wanted).await?.is_some_and(|live| live["metadata"]["uid"] == anew) {
+                tokio::time::sleep(FORCE_LOOK).await;
+            }
+            Ok::<(), ClusterError>(())
+        };
+        // Finalizers may hold it for long: then the write below is refused and says so.
+        if let Ok(looked) = tokio::time::timeout(FORCE_MAX, gone).await {
+            looked?;
+        }
+        self.cluster.write(wanted, how, false).await
+    }
+
+    /// Objects of the plan that carry another Application's mark (option `FailOnSharedResource`).
+    pub(super) async fn shared(&self, plan: &SyncPlan, instance: &str) -> Result<Vec<String>, SyncerError> {
+        let objects: Vec<&Step> =
+            plan.steps.iter().filter(|step| step.hook.is_none() && matches!(step.action, Action::Apply(_))).collect();
+        let reads: Vec<_> = objects.iter().map(|step| self.cluster.get_key(&step.key)).collect();
+        let mut shared = Vec::new();
+        for (step, read) in objects.into_iter().zip(gather(reads, PARALLEL).await) {
+            let live = match read {
+                Ok(Some(live)) => live,
+                Ok(None) | Err(ClusterError::UnknownKind { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(owner) = tracking::owner_of(&live).filter(|owner| owner.instance != instance) {
+                shared.push(tracking::shared_words(&step.key, instance, &owner.instance));
+            }
+        }
+        Ok(shared)
     }
 
     /// The live objects of these steps.
@@ -196,7 +251,7 @@ impl Syncer {
             return Ok(());
         }
         if delete {
-            self.cluster.delete(&step.key, uid, false).await?;
+            self.cluster.delete(&step.key, uid, Propagation::Foreground).await?;
         }
         self.cluster.release(&step.key, hook::FINALIZER, uid).await?;
         Ok(())
