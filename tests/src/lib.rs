@@ -23,6 +23,8 @@ pub struct World {
     pub git: GitServer,
     /// The control plane; `None` while stopped.
     pub tako: Option<Tako>,
+    /// The planned failure point of the next `tako` to be started.
+    pub fault: Option<String>,
     root: TempDir,
     port: u16,
     http: Client,
@@ -38,6 +40,11 @@ impl Tako {
     pub fn kill(mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
     /// Its process.
@@ -82,7 +89,7 @@ impl World {
         let git = GitServer::start(&repositories, "127.0.0.1:0")?;
         // The dev cluster signs its certificate itself.
         let http = Client::builder().timeout(Duration::from_secs(15)).danger_accept_invalid_certs(true).build()?;
-        Ok(Self { cluster, git, tako: None, root, port: free_port()?, http })
+        Ok(Self { cluster, git, tako: None, fault: None, root, port: free_port()?, http })
     }
 
     /// Starts `tako` (again) on its port and data.
@@ -110,6 +117,7 @@ impl World {
             .arg("--data-dir")
             .arg(self.path(data))
             .args(flags)
+            .envs(self.fault.iter().map(|point| ("TAKO_FAULT", point)))
             .env("RUST_LOG", "info,kube=error,kube_client=error,async_nats=error,actix_server=warn")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

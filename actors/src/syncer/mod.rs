@@ -21,6 +21,7 @@ use crate::compared::Compared;
 use crate::differ::ExtrasError;
 use crate::ignored::IgnoreRules;
 use crate::now;
+use crate::runtime::fault;
 use crate::runtime::stage::{Outcome, Stage};
 
 /// The stage.
@@ -135,6 +136,7 @@ impl Syncer {
             Err(error) if error.is_conflict() => return self.again(key, item).await.map(|()| Outcome::Done),
             Err(error) => return Err(error.into()),
         };
+        fault::point("operation taken");
         match self.carry_out(&mut app, &operation, item).await {
             Ok(Carried::Waiting(pause)) => Ok(Outcome::Again(pause)),
             Ok(Carried::Ended(ended)) => self.finish(app, &operation, ended, item).await,
@@ -196,6 +198,7 @@ impl Syncer {
         let key = app.key();
         // What was changed is told first: the audit must not lack what a crash right here would hide.
         self.bus.audit(audit(&app, operation, &ended, item), &item.cause).await?;
+        fault::point("end audited");
         if let Some((patch, pause)) = record::schedule_retry(&app, operation, &ended, &now()) {
             return match self.write(&mut app, patch).await {
                 Ok(()) => Ok(Outcome::Again(pause)),
@@ -209,6 +212,7 @@ impl Syncer {
             Err(SyncerError::NotOurs) => return Ok(Outcome::Done),
             other => other?,
         }
+        fault::point("end recorded");
         let event = Event::SyncFinished {
             app: key.clone(),
             project: app.spec.project.clone(),

@@ -15,6 +15,7 @@ use super::steps::Untouched;
 use super::{Carried, Ended, Syncer, SyncerError, record};
 use crate::adapters::git::GitError;
 use crate::differ::tracked_extras;
+use crate::runtime::fault;
 use crate::{renderer, targets};
 
 /// Between two waves, so that controllers have seen the one before they are asked for its health (Argo CD's default).
@@ -95,6 +96,7 @@ impl Syncer {
             }
             Err(problem) => return Ok(Carried::Ended(Ended::error(format!("ComparisonError: {problem}")))),
         };
+        fault::point("dry run passed");
         self.lead(app, operation, &plan, progress, &revision, &untouched).await
     }
 
@@ -115,10 +117,13 @@ impl Syncer {
             // The end of a hook is on record before the hook is let go of: what it came to cannot be lost.
             let ended: Vec<_> = progress.ended_hooks(plan).into_iter().filter(|(at, _)| released.insert(*at)).collect();
             if !ended.is_empty() {
+                fault::point("hook ended");
                 self.note(app, plan, &progress, revision, "").await?;
+                fault::point("hook's end recorded");
                 for (at, delete) in ended {
                     self.let_go(&plan.steps[at], delete).await?;
                 }
+                fault::point("hook let go");
             }
             match next {
                 Next::End(phase, message) => {
@@ -137,6 +142,7 @@ impl Syncer {
                 }
                 Next::Run(wave) => {
                     let begun = self.run_wave(plan, &wave, untouched).await?;
+                    fault::point("wave run");
                     let waiting = begun.len() < wave.len()
                         && !begun.iter().any(|(_, record)| record.standing == Standing::Failed);
                     let changed = begun.iter().any(|(_, record)| !record.message.ends_with(" unchanged"));
@@ -148,6 +154,7 @@ impl Syncer {
                     }
                     let message = "one or more tasks are running";
                     self.note(app, plan, &progress, revision, message).await?;
+                    fault::point("wave recorded");
                     if waiting {
                         return Ok(Carried::Waiting(LOOK / 4));
                     }

@@ -15,6 +15,7 @@ use tako_engine::tracking;
 use super::{Syncer, SyncerError};
 use crate::adapters::cluster::ClusterError;
 use crate::gather;
+use crate::runtime::fault;
 
 /// Objects of one group of the plan written at once.
 const PARALLEL: usize = 8;
@@ -117,7 +118,10 @@ impl Syncer {
         match &step.action {
             Action::Skip { reason } => Ok(Some(Record::begun(Standing::Succeeded, "PruneSkipped", reason.clone()))),
             Action::Prune { uid, .. } => match self.cluster.delete(&step.key, uid, plan.propagation).await {
-                Ok(()) => Ok(Some(Record::begun(Standing::Running, "Pruned", "pruned"))),
+                Ok(()) => {
+                    fault::point("object pruned");
+                    Ok(Some(Record::begun(Standing::Running, "Pruned", "pruned")))
+                }
                 Err(error) if error.is_refusal() => Ok(Some(failure(&error))),
                 Err(error) => Err(error.into()),
             },
@@ -142,6 +146,7 @@ impl Syncer {
             Entry::Adopt => Ok(Some(Some(Record::begun(Standing::Running, "Synced", created(step))))),
             Entry::Replace { uid } => {
                 self.cluster.delete(&step.key, &uid, Propagation::Foreground).await?;
+                fault::point("old hook deleted");
                 self.cluster.release(&step.key, hook::FINALIZER, &uid).await?;
                 Ok(Some(None))
             }
@@ -168,6 +173,7 @@ impl Syncer {
         }
         match self.put(step, &wanted, before.as_ref()).await {
             Ok(live) => {
+                fault::point(if step.hook.is_some() { "hook made" } else { "object written" });
                 if step.hook.is_none() {
                     self.compared.remember(manifest, &live, &ignored, SyncCode::Synced);
                 }

@@ -1,0 +1,128 @@
+//! The syncer killed at each of its planned failure points: nothing lost, nothing twice.
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use tako_devcluster::Tools;
+use tako_tests::{World, config_map};
+
+const REPO: &str = "faults.git";
+
+/// The points, as the code names them.
+fn points() -> anyhow::Result<BTreeSet<String>> {
+    let syncer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../actors/src/syncer");
+    let mut points = BTreeSet::new();
+    for file in std::fs::read_dir(syncer)? {
+        for call in std::fs::read_to_string(file?.path())?.split("fault::point(").skip(1) {
+            let argument = call.split(");").next().unwrap_or_default();
+            points.extend(argument.split('"').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    Ok(points)
+}
+
+fn job(name: &str, hook: &str) -> String {
+    format!(
+        "apiVersion: batch/v1\nkind: Job\nmetadata:\n  {name}\n  annotations: {{{hook}}}\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers: [{{name: c, image: busybox}}]\n"
+    )
+}
+
+/// Every Job ever made in the namespace, told by a watch.
+struct Jobs {
+    watch: Child,
+    file: std::path::PathBuf,
+}
+
+impl Jobs {
+    fn watch(world: &World) -> anyhow::Result<Self> {
+        let file = world.path("jobs");
+        let format = r#"jsonpath={.object.metadata.uid}{"\n"}"#;
+        let watch = Command::new(Tools::locate()?.program("kubectl")?)
+            .arg("--kubeconfig")
+            .arg(world.cluster.kubeconfig())
+            .args(["get", "jobs", "-n", "faults", "--watch", "--output-watch-events", "-o", format])
+            .stdout(std::fs::File::create(&file)?)
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self { watch, file })
+    }
+
+    fn made(&self) -> anyhow::Result<BTreeSet<String>> {
+        Ok(std::fs::read_to_string(&self.file)?.lines().map(str::to_owned).collect())
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        let _ = self.watch.kill();
+        let _ = self.watch.wait();
+    }
+}
+
+fn history(world: &World) -> anyhow::Result<i64> {
+    let app = world.app("faults")?;
+    app["status"]["history"].as_array().and_then(|history| history.last()?["id"].as_i64()).context("no history")
+}
+
+fn fails(world: &mut World, point: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let tako = world.tako.as_mut().context("tako is not running")?;
+    while !tako.has_ended() {
+        ensure!(Instant::now() < deadline, "{point}: never reached");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+#[test]
+fn killed_anywhere_it_carries_on() -> anyhow::Result<()> {
+    let points = points()?;
+    ensure!(points.len() >= 10, "{points:?}");
+    let mut world = World::start()?;
+    let after = "argocd.argoproj.io/hook: PostSync, argocd.argoproj.io/hook-delete-policy: HookSucceeded";
+    world.repository(
+        REPO,
+        &[
+            ("app/a.yaml", &config_map("a", "0")),
+            ("app/old-0.yaml", &config_map("old-0", "0")),
+            ("app/pre.yaml", &job("name: pre", "argocd.argoproj.io/hook: PreSync")),
+            ("app/post.yaml", &job("generateName: post-", after)),
+        ],
+    )?;
+    world.apply(&world.application("faults", REPO, "app", "faults"))?;
+    world.synced("faults", "")?;
+    let jobs = Jobs::watch(&world)?;
+    for (round, point) in points.iter().enumerate() {
+        eprintln!("{point}");
+        drop(world.tako.take());
+        world.fault = Some(point.clone());
+        world.start_tako()?;
+        world.fault = None;
+        world.until("the watch of Jobs tells", |_| Ok(!jobs.made()?.is_empty()))?;
+        let (before, made) = (history(&world)?, jobs.made()?);
+        let (gone, fresh) = (format!("app/old-{round}.yaml"), format!("old-{}", round + 1));
+        let value = (round + 1).to_string();
+        let commit = world.push(
+            REPO,
+            &[
+                ("app/a.yaml", Some(&config_map("a", &value))),
+                (&gone, None),
+                (&format!("app/{fresh}.yaml"), Some(&config_map(&fresh, "0"))),
+            ],
+        )?;
+        fails(&mut world, point)?;
+        drop(world.tako.take());
+        world.start_tako()?;
+        world.synced("faults", &commit).with_context(|| point.clone())?;
+        ensure!(world.config("faults", "a", "value") == value, "{point}: not applied");
+        ensure!(world.config("faults", &format!("old-{round}"), "value").is_empty(), "{point}: not pruned");
+        ensure!(history(&world)? == before + 1, "{point}: one entry of the history a commit");
+        let hooks = jobs.made()?.difference(&made).count();
+        ensure!(hooks == 2, "{point}: {hooks} Jobs were made for two hooks");
+        let left = world.cluster.kubectl(&["get", "jobs", "-n", "faults", "-o", "name"])?;
+        ensure!(left.trim() == "job.batch/pre", "{point}: {left}");
+    }
+    Ok(())
+}
