@@ -71,6 +71,7 @@ fn options_do_what_they_say() -> anyhow::Result<()> {
     unknown_fields_are_refused(&world)?;
     a_missing_kind_may_be_skipped_in_the_dry_run(&world)?;
     only_what_is_out_of_sync(&world)?;
+    a_retry_waits_and_gives_way_to_a_fix(&world)?;
     deletion_keeps_and_asks(&world)
 }
 
@@ -169,6 +170,23 @@ fn only_what_is_out_of_sync(world: &World) -> anyhow::Result<()> {
     let results = state(world, "only")?["syncResult"]["resources"].clone();
     let names: Vec<&Value> = results.as_array().into_iter().flatten().map(|one| &one["name"]).collect();
     ensure!(names == ["b"], "{names:?}");
+    Ok(())
+}
+
+fn a_retry_waits_and_gives_way_to_a_fix(world: &World) -> anyhow::Result<()> {
+    let secret = |kind: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ntype: {kind}\n");
+    application(world, "again", &[("again/s.yaml", &secret("one.org/a"))], &[])?;
+    world.synced("again", "")?;
+    let retry = r#"{"spec":{"syncPolicy":{"retry":{"limit":3,"backoff":{"duration":"10m","maxDuration":"10m"}}}}}"#;
+    kubectl(world, &["patch", "application", "again", "-n", NAMESPACE, "--type=merge", "-p", retry])?;
+    // The type of a Secret may not change.
+    world.push(REPO, &[("again/s.yaml", Some(&secret("one.org/b")))])?;
+    ended(world, "again", "Running", "Retrying attempt #1 at ")?;
+    ensure!(state(world, "again")?["retryCount"] == 1);
+    let commit = world
+        .push(REPO, &[("again/s.yaml", Some(&secret("one.org/a"))), ("again/c.yaml", Some(&config_map("c", "1")))])?;
+    world.synced("again", &commit)?;
+    ensure!(state(world, "again")?["retryCount"].is_null());
     Ok(())
 }
 
