@@ -116,6 +116,16 @@ fn message(condition: &Value) -> String {
     condition["message"].as_str().unwrap_or_default().to_owned()
 }
 
+/// Whether an object's health counts for its Application: not when it asks to be left out, and not that of a child
+/// Application which does not know its own yet (App-of-Apps).
+pub fn counts(live: &Value, health: &Health) -> bool {
+    let object = Manifest(live.clone());
+    let left_out = object.annotation("argocd.argoproj.io/ignore-healthcheck") == Some("true");
+    let child = object.group() == "argoproj.io" && object.kind() == "Application";
+    let knows = !matches!(health.status, HealthCode::Missing | HealthCode::Unknown);
+    !left_out && (knows || !child)
+}
+
 /// The worst of all, Healthy when there are none.
 pub fn roll_up(all: impl IntoIterator<Item = HealthCode>) -> HealthCode {
     all.into_iter().max().unwrap_or(HealthCode::Healthy)
@@ -251,6 +261,21 @@ mod tests {
         }
         let deleted = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"deletionTimestamp": "x"}});
         assert_eq!(health_of(&deleted), Some(Health::new(Progressing, "Pending deletion")));
+    }
+
+    #[test]
+    fn some_health_does_not_count() {
+        use HealthCode::{Degraded, Missing, Unknown};
+        let of = |api: &str, kind: &str, ignored: &str, status: HealthCode| {
+            let live = json!({"apiVersion": api, "kind": kind, "metadata": {"annotations": {"argocd.argoproj.io/ignore-healthcheck": ignored}}});
+            counts(&live, &Health::new(status, ""))
+        };
+        assert!(of("apps/v1", "Deployment", "false", Degraded));
+        assert!(!of("apps/v1", "Deployment", "true", Degraded));
+        assert!(of("argoproj.io/v1alpha1", "Application", "", Degraded));
+        assert!(!of("argoproj.io/v1alpha1", "Application", "", Missing));
+        assert!(!of("argoproj.io/v1alpha1", "Application", "", Unknown));
+        assert!(of("apps/v1", "Deployment", "", Unknown));
     }
 
     #[test]

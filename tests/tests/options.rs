@@ -71,6 +71,7 @@ fn options_do_what_they_say() -> anyhow::Result<()> {
     unknown_fields_are_refused(&world)?;
     a_missing_kind_may_be_skipped_in_the_dry_run(&world)?;
     only_what_is_out_of_sync(&world)?;
+    trying_changes_nothing(&world)?;
     a_retry_waits_and_gives_way_to_a_fix(&world)?;
     deletion_keeps_and_asks(&world)
 }
@@ -170,6 +171,20 @@ fn only_what_is_out_of_sync(world: &World) -> anyhow::Result<()> {
     let results = state(world, "only")?["syncResult"]["resources"].clone();
     let names: Vec<&Value> = results.as_array().into_iter().flatten().map(|one| &one["name"]).collect();
     ensure!(names == ["b"], "{names:?}");
+    Ok(())
+}
+
+fn trying_changes_nothing(world: &World) -> anyhow::Result<()> {
+    world.push(REPO, &[("trial/a.yaml", Some(&config_map("a", "1")))])?;
+    let mut app = world.application("trial", REPO, "trial", "trial");
+    app["spec"]["syncPolicy"].as_object_mut().map(|policy| policy.remove("automated"));
+    world.apply(&app)?;
+    world.until("compared", |world| Ok(world.app("trial")?["status"]["sync"]["status"] == "OutOfSync"))?;
+    let operation = json!({"operation": {"sync": {"dryRun": true}}}).to_string();
+    kubectl(world, &["patch", "application", "trial", "-n", NAMESPACE, "--type=merge", "-p", &operation])?;
+    ended(world, "trial", "Succeeded", "successfully synced (all tasks run)")?;
+    ensure!(kubectl(world, &["get", "namespace", "trial"]).is_err(), "not even the namespace is made");
+    ensure!(world.app("trial")?["status"]["history"].is_null());
     Ok(())
 }
 

@@ -60,6 +60,7 @@ pub(crate) struct ObjectVerdict {
     pub(crate) version: String,
     /// `None` for hooks, which are neither synced nor out of sync.
     pub(crate) status: Option<SyncCode>,
+    /// As far as it counts for the Application.
     pub(crate) health: Option<health::Health>,
     pub(crate) live: bool,
     pub(crate) requires_pruning: bool,
@@ -185,10 +186,24 @@ impl Differ {
                 return Ok(verdict);
             }
         };
+        self.judge_objects(app, &manifests, rules, &mut verdict).await?;
+        verdict.objects.extend(self.extras(app, &manifests).await?);
+        verdict.objects.sort_by(|a, b| a.key.cmp(&b.key));
+        verdict.images.sort();
+        verdict.images.dedup();
+        Ok(verdict)
+    }
+
+    async fn judge_objects(
+        &self,
+        app: &Application,
+        manifests: &[Manifest],
+        rules: &Rules,
+        verdict: &mut Verdict,
+    ) -> Result<(), DifferError> {
         let objects = manifests.iter().filter(|manifest| hook::part_of(manifest) == Part::Object);
         let comparisons: Vec<_> = objects.map(|manifest| self.compare(manifest, rules)).collect();
         let objects = gather(comparisons, PARALLEL).await;
-        let extras = self.extras(app, &manifests).await?;
         let instance = targets::instance_name(&app.key(), &self.control_namespace);
         for outcome in objects {
             match outcome {
@@ -208,11 +223,7 @@ impl Differ {
                 }
             }
         }
-        verdict.objects.extend(extras);
-        verdict.objects.sort_by(|a, b| a.key.cmp(&b.key));
-        verdict.images.sort();
-        verdict.images.dedup();
-        Ok(verdict)
+        Ok(())
     }
 
     fn destination_problem(&self, app: &Application) -> Option<String> {
@@ -271,7 +282,7 @@ impl Differ {
             version: manifest.version().to_owned(),
             status: Some(status),
             health: match &live {
-                Some(live) => health::health_of(live),
+                Some(live) => health::health_of(live).filter(|health| health::counts(live, health)),
                 None => Some(health::Health { status: HealthCode::Missing, message: String::new() }),
             },
             live: live.is_some(),
@@ -293,7 +304,7 @@ impl Differ {
                 key,
                 version: manifest.version().to_owned(),
                 status: object.then_some(SyncCode::OutOfSync),
-                health: health::health_of(&manifest.0),
+                health: health::health_of(&manifest.0).filter(|health| health::counts(&manifest.0, health)),
                 live: true,
                 requires_pruning: object,
                 hook: !object,

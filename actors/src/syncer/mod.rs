@@ -261,7 +261,7 @@ fn audit(app: &Application, operation: &Operation, ended: &Ended, item: &WorkIte
         resource: None,
         outcome: format!("{:?}", ended.phase),
         reason: item.note.reason.clone(),
-        detail: json!({"revision": ended.revision, "message": ended.message, "changes": changes}),
+        detail: json!({"operation": record::opid(app), "revision": ended.revision, "message": ended.message, "changes": changes}),
     }
 }
 

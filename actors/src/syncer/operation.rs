@@ -46,15 +46,6 @@ impl Syncer {
         let plan = self.plan(app, operation, &revision, raw).await?;
         let entries = record::entries(app);
         let mut progress = Progress::resume(&plan, &entries);
-        let ended = |phase, message: &str, resources| {
-            Carried::Ended(Ended {
-                phase,
-                message: message.to_owned(),
-                revision: revision.clone(),
-                resources,
-                again: true,
-            })
-        };
         if record::terminating(app) {
             return self.stop(app, &plan, progress, &revision, "Operation terminated").await;
         }
@@ -67,24 +58,9 @@ impl Syncer {
                 automated: operation.initiated_by.as_ref().is_some_and(|by| by.automated),
             };
             self.emit(started, item);
-            if options::of_application(&given_options(app, operation), "FailOnSharedResource") == Some("true") {
-                let instance = targets::instance_name(&app.key(), &self.control_namespace);
-                let shared = self.shared(&plan, &instance).await?;
-                if !shared.is_empty() {
-                    let message = format!("Shared resource found: {}", shared.join(", "));
-                    return Ok(ended(Phase::Failed, &message, Vec::new()));
-                }
-            }
-            let failures = self.dry_run(&plan).await?;
-            if !failures.is_empty() {
-                for (at, record) in failures {
-                    progress.records[at] = record;
-                }
-                let message = "one or more objects failed to apply (dry run)";
-                return Ok(ended(Phase::Failed, message, progress.entries(&plan)));
-            }
-            if operation.sync.as_ref().is_some_and(|sync| sync.dry_run) {
-                return Ok(ended(Phase::Succeeded, "successfully synced (all tasks run)", Vec::new()));
+            if let Some((phase, message)) = self.try_out(app, operation, &plan, &mut progress).await? {
+                let resources = progress.entries(&plan);
+                return Ok(Carried::Ended(Ended { phase, message, revision, resources, again: true }));
             }
         }
         let rules = self.rules.of(app);
@@ -98,6 +74,38 @@ impl Syncer {
         };
         fault::point("dry run passed");
         self.lead(app, operation, &plan, progress, &revision, &untouched).await
+    }
+
+    /// Before anything is written: what stands in the way ends the operation, and so does success when only trying was
+    /// asked for.
+    async fn try_out(
+        &self,
+        app: &Application,
+        operation: &Operation,
+        plan: &SyncPlan,
+        progress: &mut Progress,
+    ) -> Result<Option<(Phase, String)>, SyncerError> {
+        let given = given_options(app, operation);
+        if options::of_application(&given, "FailOnSharedResource") == Some("true") {
+            let instance = targets::instance_name(&app.key(), &self.control_namespace);
+            let shared = self.shared(plan, &instance).await?;
+            if !shared.is_empty() {
+                return Ok(Some((Phase::Failed, format!("Shared resource found: {}", shared.join(", ")))));
+            }
+        }
+        let only_trying = operation.sync.as_ref().is_some_and(|sync| sync.dry_run);
+        let to_come = match options::of_application(&given, "CreateNamespace") {
+            Some("true") if only_trying => app.spec.destination.namespace.clone(),
+            _ => None,
+        };
+        let failures = self.dry_run(plan, to_come.as_deref()).await?;
+        if !failures.is_empty() {
+            for (at, record) in failures {
+                progress.records[at] = record;
+            }
+            return Ok(Some((Phase::Failed, "one or more objects failed to apply (dry run)".to_owned())));
+        }
+        Ok(only_trying.then(|| (Phase::Succeeded, "successfully synced (all tasks run)".to_owned())))
     }
 
     /// Leads the operation on until it waits or ends.
@@ -235,7 +243,10 @@ impl Syncer {
         let extras = tracked_extras(&self.bus, &self.cluster, app, &manifests, &self.control_namespace).await?;
         let sync = operation.sync.clone().unwrap_or_default();
         let options_given = given_options(app, operation);
-        if options::of_application(&options_given, "CreateNamespace") == Some("true") && sync.resources.is_empty() {
+        if options::of_application(&options_given, "CreateNamespace") == Some("true")
+            && sync.resources.is_empty()
+            && !sync.dry_run
+        {
             self.add_namespace(app, &manifests).await?;
         }
         let only = (options::of_application(&options_given, "ApplyOutOfSyncOnly") == Some("true"))

@@ -37,9 +37,14 @@ fn failure(error: &ClusterError) -> Record {
 
 impl Syncer {
     /// Every object is tried before any is written; answers the refusals.
-    pub(super) async fn dry_run(&self, plan: &SyncPlan) -> Result<Vec<(usize, Record)>, SyncerError> {
-        let fresh_namespaces: Vec<&str> =
-            plan.steps.iter().filter(|step| step.key.kind == "Namespace").map(|step| step.key.name.as_str()).collect();
+    /// `to_come` is a namespace that only a real sync would make.
+    pub(super) async fn dry_run(
+        &self,
+        plan: &SyncPlan,
+        to_come: Option<&str>,
+    ) -> Result<Vec<(usize, Record)>, SyncerError> {
+        let planned = plan.steps.iter().filter(|step| step.key.kind == "Namespace").map(|step| step.key.name.as_str());
+        let fresh_namespaces: Vec<&str> = planned.chain(to_come).collect();
         let crds = plan.steps.iter().any(|step| step.key.kind == "CustomResourceDefinition");
         let tried: Vec<(usize, &Step, &Manifest)> = plan
             .steps
