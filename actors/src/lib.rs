@@ -20,6 +20,7 @@ mod registry;
 mod renderer;
 mod runtime;
 mod settings;
+mod shared;
 mod syncer;
 mod targets;
 mod watcher;

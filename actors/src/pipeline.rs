@@ -16,6 +16,7 @@ use crate::registry::Registry;
 use crate::renderer::Renderer;
 use crate::runtime::stage;
 use crate::settings::Settings;
+use crate::shared::Shared;
 use crate::syncer::Syncer;
 use crate::watcher::Watcher;
 
@@ -110,45 +111,34 @@ pub async fn start(
 ) -> Result<(), StartError> {
     let has = |role| config.roles.contains(&role);
     let namespace = config.namespace.clone();
-    let cluster = Cluster::new(client.clone());
-    let applications = Applications::new(client.clone());
-    let compared = Compared::default();
     let settings = Settings::start(bus.clone());
-    let rules = IgnoreRules::new(settings.clone());
-    let git = GitCache::open(&config.data_dir.join("repos"))?;
+    let shared = Shared {
+        bus: bus.clone(),
+        cluster: Cluster::new(client.clone()),
+        applications: Applications::new(client.clone()),
+        git: GitCache::open(&config.data_dir.join("repos"))?,
+        compared: Compared::default(),
+        rules: IgnoreRules::new(settings.clone()),
+        settings: settings.clone(),
+        control_namespace: namespace.clone(),
+    };
     if has(Role::Authz) {
         Authz::start(bus, client.clone(), namespace.clone()).await?;
     }
     if has(Role::Syncer) {
-        let syncer = Syncer::new(
-            bus.clone(),
-            cluster.clone(),
-            applications.clone(),
-            git.clone(),
-            compared.clone(),
-            rules.clone(),
-            namespace.clone(),
-        );
-        stage::start(syncer, bus.clone(), pool.clone(), arbiter);
+        stage::start(Syncer::new(shared.clone()), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Differ) {
-        let differ = Differ::start(
-            bus.clone(),
-            cluster.clone(),
-            applications,
-            (compared, rules, settings.clone()),
-            namespace.clone(),
-        );
-        stage::start(differ, bus.clone(), pool.clone(), arbiter);
+        stage::start(Differ::start(shared.clone()), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Observer) {
-        Observer::start(bus.clone(), cluster, namespace.clone());
+        Observer::start(bus.clone(), shared.cluster.clone(), namespace.clone());
     }
     if has(Role::Renderer) {
-        stage::start(Renderer::new(bus.clone(), git.clone()), bus.clone(), pool.clone(), arbiter);
+        stage::start(Renderer::new(bus.clone(), shared.git.clone()), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Watcher) {
-        stage::start(Watcher::start(bus.clone(), git, settings), bus.clone(), pool.clone(), arbiter);
+        stage::start(Watcher::start(bus.clone(), shared.git, settings), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Registry) {
         Registry::start(bus.clone(), client, namespace);

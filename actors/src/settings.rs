@@ -1,7 +1,8 @@
-//! The settings that stages act upon, kept fresh from the bus (the registry reads them from `argocd-cm`).
+//! The settings that stages act upon, kept fresh from the bus (the registry reads them from `argocd-cm` and
+//! `argocd-cmd-params-cm`).
 //! Parsing is pure; knows nothing of Kubernetes.
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,21 +15,32 @@ use crate::runtime::follow::follow;
 /// `timeout.reconciliation` when unset (Argo CD 3.x: 120 s, and up to 60 s of jitter).
 const RECONCILIATION: Duration = Duration::from_secs(120);
 const JITTER: Duration = Duration::from_secs(60);
+/// Between two waves, so that controllers have seen the one before they are asked for its health.
+const WAVE_DELAY: Duration = Duration::from_secs(2);
 
-/// The ConfigMap's data as the registry publishes it under the key `argocd-cm`.
+/// The data of a ConfigMap as the registry publishes it, under the ConfigMap's name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SettingsRecord {
-    /// `argocd-cm` data.
+    /// Its data.
     pub(crate) data: BTreeMap<String, String>,
 }
 
-/// The key of the record in its bucket.
-pub(crate) const KEY: &str = "argocd-cm";
+/// What users set.
+pub(crate) const SETTINGS: &str = "argocd-cm";
+/// How the processes work (Argo CD reads it as flags of its programs).
+pub(crate) const PARAMETERS: &str = "argocd-cmd-params-cm";
+
+#[derive(Default)]
+struct Current {
+    generation: u64,
+    settings: SettingsRecord,
+    parameters: SettingsRecord,
+}
 
 /// A live view; cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Settings {
-    current: Arc<RwLock<(u64, Arc<SettingsRecord>)>>,
+    current: Arc<RwLock<Current>>,
     changes: watch::Sender<u64>,
 }
 
@@ -39,11 +51,16 @@ impl Settings {
         let (current, changes) = (settings.current.clone(), settings.changes.clone());
         tokio::spawn(async move {
             follow::<SettingsRecord, _>(bus, Bucket::Settings, |change| {
-                if let Change::Put { value, .. } = change {
+                if let Change::Put { key, value, .. } = change {
                     let mut current = current.write().unwrap_or_else(PoisonError::into_inner);
-                    if *current.1 != value {
-                        *current = (current.0 + 1, Arc::new(value));
-                        changes.send_replace(current.0);
+                    let place = match key.as_str() {
+                        PARAMETERS => &mut current.parameters,
+                        _ => &mut current.settings,
+                    };
+                    if *place != value {
+                        *place = value;
+                        current.generation += 1;
+                        changes.send_replace(current.generation);
                     }
                 }
             })
@@ -52,14 +69,32 @@ impl Settings {
         settings
     }
 
+    fn current(&self) -> RwLockReadGuard<'_, Current> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn get(&self, key: &str) -> Option<String> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).1.data.get(key).cloned()
+        self.current().settings.data.get(key).cloned()
+    }
+
+    fn seconds(&self, parameter: &str) -> Option<Duration> {
+        self.current().parameters.data.get(parameter)?.parse().ok().map(Duration::from_secs)
+    }
+
+    /// `controller.sync.wave.delay.seconds`: the rest between two waves (Argo CD: 2 s).
+    pub(crate) fn wave_delay(&self) -> Duration {
+        self.seconds("controller.sync.wave.delay.seconds").unwrap_or(WAVE_DELAY)
+    }
+
+    /// `controller.sync.timeout.seconds`: how long one operation may take; unset or 0 is for ever.
+    pub(crate) fn sync_timeout(&self) -> Option<Duration> {
+        self.seconds("controller.sync.timeout.seconds").filter(|limit| !limit.is_zero())
     }
 
     /// All of `argocd-cm`, with a number that tells one state of it from another.
     pub(crate) fn snapshot(&self) -> (u64, BTreeMap<String, String>) {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        (current.0, current.1.data.clone())
+        let current = self.current();
+        (current.generation, current.settings.data.clone())
     }
 
     /// What decides comparisons, `resource.*`.

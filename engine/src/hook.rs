@@ -17,7 +17,7 @@ pub const FINALIZER: &str = "argocd.argoproj.io/hook-finalizer";
 /// from those of an earlier one and none runs twice.
 pub const OPERATION: &str = "takobune.dev/hook-of";
 
-/// The phases of a sync, in order.
+/// The phases of a sync, in order, and those of the deletion of the Application.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SyncPhase {
     /// Before anything is applied.
@@ -29,6 +29,10 @@ pub enum SyncPhase {
     PostSync,
     /// Only when the sync failed.
     SyncFail,
+    /// Before the Application's objects are deleted.
+    PreDelete,
+    /// After they have gone.
+    PostDelete,
 }
 
 impl SyncPhase {
@@ -38,6 +42,8 @@ impl SyncPhase {
             "Sync" => Self::Sync,
             "PostSync" => Self::PostSync,
             "SyncFail" => Self::SyncFail,
+            "PreDelete" => Self::PreDelete,
+            "PostDelete" => Self::PostDelete,
             _ => return None,
         })
     }
@@ -46,8 +52,15 @@ impl SyncPhase {
         Some(match word {
             "pre-install" | "pre-upgrade" => Self::PreSync,
             "post-install" | "post-upgrade" => Self::PostSync,
+            "pre-delete" => Self::PreDelete,
+            "post-delete" => Self::PostDelete,
             _ => return None,
         })
+    }
+
+    /// A sync runs it; the deletion of the Application runs the others.
+    pub fn is_of_sync(self) -> bool {
+        !matches!(self, Self::PreDelete | Self::PostDelete)
     }
 }
 
@@ -67,7 +80,7 @@ pub enum DeletePolicy {
 pub enum Part {
     /// An object of the target state.
     Object,
-    /// A hook of these phases; none for hooks that only deletion runs.
+    /// A hook of these phases.
     Hook(Vec<SyncPhase>),
     /// `Skip`, and hooks of a kind that Argo CD does not know: neither applied nor compared.
     Left,
@@ -79,18 +92,17 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 /// What the manifest is. Argo CD's annotation wins over Helm's.
 pub fn part_of(object: &Manifest) -> Part {
-    let of = |text: &str, phase: fn(&str) -> Option<SyncPhase>, deletion: [&str; 2]| {
-        let known = words(text).any(|word| phase(word).is_some() || deletion.contains(&word));
+    let of = |text: &str, phase: fn(&str) -> Option<SyncPhase>| {
         let mut phases: Vec<SyncPhase> = words(text).filter_map(phase).collect();
         phases.sort();
         phases.dedup();
-        if known { Part::Hook(phases) } else { Part::Left }
+        if phases.is_empty() { Part::Left } else { Part::Hook(phases) }
     };
     match (object.annotation(HOOK), object.annotation("helm.sh/hook")) {
-        (Some(argo), _) => of(argo, SyncPhase::from_argo, ["PreDelete", "PostDelete"]),
+        (Some(argo), _) => of(argo, SyncPhase::from_argo),
         // CRDs of Helm 2 charts are plain objects.
         (None, Some(helm)) if words(helm).any(|word| word == "crd-install") => Part::Object,
-        (None, Some(helm)) => of(helm, SyncPhase::from_helm, ["pre-delete", "post-delete"]),
+        (None, Some(helm)) => of(helm, SyncPhase::from_helm),
         (None, None) => Part::Object,
     }
 }
@@ -194,12 +206,14 @@ mod tests {
 
     #[test]
     fn hooks_are_known_by_their_annotations() {
-        use SyncPhase::{PostSync, PreSync, Sync};
+        use SyncPhase::{PostDelete, PostSync, PreDelete, PreSync, Sync};
         let cases = [
             (json!({}), Part::Object),
             (json!({HOOK: "PreSync"}), Part::Hook(vec![PreSync])),
             (json!({HOOK: "PostSync, PreSync,Sync"}), Part::Hook(vec![PreSync, Sync, PostSync])),
-            (json!({HOOK: "PreDelete"}), Part::Hook(vec![])),
+            (json!({HOOK: "PreDelete"}), Part::Hook(vec![PreDelete])),
+            (json!({HOOK: "PostDelete,PostSync"}), Part::Hook(vec![PostSync, PostDelete])),
+            (json!({"helm.sh/hook": "post-delete"}), Part::Hook(vec![PostDelete])),
             (json!({HOOK: "Skip"}), Part::Left),
             (json!({HOOK: "Unheard"}), Part::Left),
             (json!({"helm.sh/hook": "pre-install,pre-upgrade"}), Part::Hook(vec![PreSync])),

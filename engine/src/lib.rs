@@ -3,14 +3,16 @@
 //! In the order of the pipeline: [`app`] and [`resource`] are the nouns; [`select`] and [`parse`] turn files into
 //! manifests; [`tracking`] marks them; [`diff`] compares, but for what [`ignore`] leaves out; [`health`] judges; [`automation`] decides; [`hook`], [`options`] and [`plan`] order,
 //! [`progress`] and [`retry`] lead an operation through its plan;
-//! [`tree`] shows. [`problem`] is the table of what users are told.
+//! [`deletion`] takes an Application away; [`tree`] shows. [`problem`] is the table of what users are told.
 pub mod app;
 pub mod automation;
+pub mod deletion;
 pub mod diff;
 pub mod duration;
 pub mod health;
 pub mod hook;
 pub mod ignore;
+pub mod managed_fields;
 pub mod options;
 pub mod parse;
 pub mod plan;

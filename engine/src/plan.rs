@@ -1,6 +1,7 @@
 //! The sync plan: what is applied, run and pruned, in which order. A value made before anything runs; running it
 //! leaves no choices but those of [`crate::progress`]. Pure. Order is Argo CD's: phase, wave, prunes, kind, name.
 use std::collections::HashSet;
+use std::fmt;
 
 use serde_json::{Value, json};
 
@@ -105,6 +106,25 @@ impl SyncPlan {
     }
 }
 
+/// One line a step, in order, as a person reads a plan before it runs.
+impl fmt::Display for SyncPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            let what = match (&step.action, &step.hook) {
+                (Action::Apply(_), Some(_)) => "run hook",
+                (Action::Apply(_), None) if step.writing.replace => "replace",
+                (Action::Apply(_), None) => "apply",
+                (Action::Prune { unconfirmed: true, .. }, _) => "prune (asks first)",
+                (Action::Prune { .. }, _) => "prune",
+                (Action::Skip { reason }, _) => reason,
+            };
+            let phase = format!("{:?}", step.phase);
+            writeln!(f, "{phase:<8} {:>4}  {what:<18} {}", step.wave, step.key)?;
+        }
+        Ok(())
+    }
+}
+
 /// The sync wave of an object, or Helm's hook weight; 0 when it names none.
 pub fn wave_of(object: &Manifest) -> i64 {
     let number = |name: &str| object.annotation(name).and_then(|wave| wave.parse().ok());
@@ -129,13 +149,28 @@ pub fn plan_sync(inputs: &PlanInputs) -> SyncPlan {
                 steps.push(apply_step(inputs, target, SyncPhase::Sync));
             }
             Part::Hook(phases) if !inputs.without_hooks && inputs.selected.is_empty() => {
-                steps.extend(phases.into_iter().map(|phase| hook_step(inputs, target, phase)));
+                let of_sync = phases.into_iter().filter(|phase| phase.is_of_sync());
+                steps.extend(of_sync.map(|phase| hook_step(inputs, target, phase)));
             }
             _ => {}
         }
     }
     lift(&mut steps);
     steps.extend(prune_steps(inputs, selected, &steps));
+    sort(&mut steps);
+    SyncPlan { steps, propagation: options::propagation(&inputs.options) }
+}
+
+/// The hooks that the deletion of the Application runs in a phase, in order.
+pub fn plan_deletion_hooks(inputs: &PlanInputs, phase: SyncPhase) -> Vec<Step> {
+    let of_phase = |target: &&Manifest| matches!(hook::part_of(target), Part::Hook(phases) if phases.contains(&phase));
+    let mut steps: Vec<Step> =
+        inputs.targets.iter().filter(of_phase).map(|target| hook_step(inputs, target, phase)).collect();
+    sort(&mut steps);
+    steps
+}
+
+fn sort(steps: &mut [Step]) {
     steps.sort_by_cached_key(|step| {
         let rank = i64::try_from(order::kind_rank(&step.key.group, &step.key.kind)).unwrap_or(i64::MAX);
         let applied = matches!(step.action, Action::Apply(_));
@@ -150,7 +185,6 @@ pub fn plan_sync(inputs: &PlanInputs) -> SyncPlan {
             step.key.name.clone(),
         )
     });
-    SyncPlan { steps, propagation: options::propagation(&inputs.options) }
 }
 
 fn wanted(inputs: &PlanInputs, target: &Manifest) -> bool {

@@ -1,6 +1,10 @@
-//! The benchmark: N Applications of three ConfigMaps in one repository over HTTP. Prints a table, judges nothing.
-//! `make bench` runs it; `make bench ARGS="100 1000"` chooses the sizes.
+//! The benchmarks. They print tables and judge nothing. `make bench` runs the first: N Applications of three ConfigMaps
+//! in one repository over HTTP, pushed to; `make bench ARGS="100 1000"` chooses the sizes. `make bench ARGS="idle 1000"`
+//! runs the second: N Applications of ten objects that nobody changes, and then one whose status changes all the time.
 #![expect(clippy::print_stdout, reason = "it prints a table")]
+mod idle;
+mod usage;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,44 +13,13 @@ use anyhow::Context as _;
 use tako_devcluster::sample;
 use tako_tests::{World, config_map};
 
+use self::usage::{settle, usage};
+
 const REPO: &str = "bench.git";
 const PUSHES: usize = 21;
 const MAPS: usize = 3;
-
-struct Usage {
-    cpu_seconds: f64,
-    peak_mib: f64,
-}
-
-/// What tako and the nats-server below it have used so far.
-fn usage(tako: u32) -> anyhow::Result<Usage> {
-    let mut all = vec![tako];
-    let mut next = 0;
-    while next < all.len() {
-        let children = fs::read_dir(format!("/proc/{}/task", all[next]))?
-            .flatten()
-            .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
-            .flat_map(|text| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
-            .collect::<Vec<_>>();
-        all.extend(children);
-        next += 1;
-    }
-    let mut usage = Usage { cpu_seconds: 0.0, peak_mib: 0.0 };
-    for pid in all {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let fields: Vec<f64> =
-            stat.rsplit(") ").next().context("stat")?.split(' ').filter_map(|field| field.parse().ok()).collect();
-        // utime and stime, in hundredths of a second; the state before them is no number.
-        usage.cpu_seconds += (fields[10] + fields[11]) / 100.0;
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let peak = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .and_then(|text| text.trim().trim_end_matches(" kB").parse::<f64>().ok());
-        usage.peak_mib += peak.unwrap_or_default() / 1024.0;
-    }
-    Ok(usage)
-}
+/// What is not there after this time never comes.
+const LIMIT: Duration = Duration::from_secs(900);
 
 fn files(apps: usize, value: &str) -> Vec<(String, String)> {
     (0..apps)
@@ -71,11 +44,11 @@ fn count(world: &World, value: &str) -> usize {
 }
 
 fn all_applied(world: &World, apps: usize, value: &str) -> anyhow::Result<()> {
-    world.until("all are applied", |world| Ok(count(world, value) == apps * MAPS))
+    world.within(LIMIT, "all are applied", |world| Ok(count(world, value) == apps * MAPS))
 }
 
-fn statuses(world: &World, apps: usize) -> anyhow::Result<()> {
-    world.until("all are Synced", |world| {
+pub(crate) fn statuses(world: &World, apps: usize) -> anyhow::Result<()> {
+    world.within(LIMIT, "all are Synced", |world| {
         let found = world.cluster.kubectl(&[
             "get",
             "applications",
@@ -154,21 +127,11 @@ fn measure(apps: usize) -> anyhow::Result<Line> {
     })
 }
 
-/// Waits until the processes have been idle for a second: what a push caused is counted, not cut off.
-fn settle(tako: u32) -> anyhow::Result<()> {
-    let mut last = usage(tako)?.cpu_seconds;
-    for _ in 0..60 {
-        std::thread::sleep(Duration::from_secs(1));
-        let now = usage(tako)?.cpu_seconds;
-        if now - last < 0.03 {
-            return Ok(());
-        }
-        last = now;
-    }
-    Ok(())
-}
-
 fn main() -> anyhow::Result<()> {
+    if std::env::args().nth(1).as_deref() == Some("idle") {
+        let apps = std::env::args().nth(2).and_then(|size| size.parse().ok()).unwrap_or(1000);
+        return idle::run(apps);
+    }
     let mut sizes: Vec<usize> = std::env::args().skip(1).filter_map(|size| size.parse().ok()).collect();
     if sizes.is_empty() {
         sizes = vec![100, 1000];

@@ -142,8 +142,18 @@ impl World {
     }
 
     /// Waits for a condition; what went wrong comes with the end of tako's log.
-    pub fn until(&self, what: &str, mut reached: impl FnMut(&Self) -> anyhow::Result<bool>) -> anyhow::Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+    pub fn until(&self, what: &str, reached: impl FnMut(&Self) -> anyhow::Result<bool>) -> anyhow::Result<()> {
+        self.within(Duration::from_secs(60), what, reached)
+    }
+
+    /// The same with another deadline.
+    pub fn within(
+        &self,
+        limit: Duration,
+        what: &str,
+        mut reached: impl FnMut(&Self) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + limit;
         loop {
             let outcome = reached(self);
             if matches!(outcome, Ok(true)) {
@@ -245,11 +255,23 @@ impl World {
 
     /// The field `value` of a ConfigMap, asked of the API server directly: quicker than kubectl.
     pub fn live_value(&self, namespace: &str, name: &str) -> anyhow::Result<String> {
-        let kubeconfig: Value = serde_json::from_str(&std::fs::read_to_string(self.cluster.kubeconfig())?)?;
-        let token = kubeconfig["users"][0]["user"]["token"].as_str().unwrap_or_default();
-        let url = format!("https://127.0.0.1:{}/api/v1/namespaces/{namespace}/configmaps/{name}", self.cluster.port());
+        let (url, token) = self.api_server(&format!("/api/v1/namespaces/{namespace}/configmaps/{name}"))?;
         let object: Value = self.http.get(url).bearer_auth(token).send()?.json()?;
         Ok(object["data"]["value"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Merge-patches an object at its path, of the API server directly.
+    pub fn patch_live(&self, path: &str, patch: &Value) -> anyhow::Result<()> {
+        let (url, token) = self.api_server(path)?;
+        let request = self.http.patch(url).bearer_auth(token).header("Content-Type", "application/merge-patch+json");
+        request.body(patch.to_string()).send()?.error_for_status()?;
+        Ok(())
+    }
+
+    fn api_server(&self, path: &str) -> anyhow::Result<(String, String)> {
+        let kubeconfig: Value = serde_json::from_str(&std::fs::read_to_string(self.cluster.kubeconfig())?)?;
+        let token = kubeconfig["users"][0]["user"]["token"].as_str().unwrap_or_default().to_owned();
+        Ok((format!("https://127.0.0.1:{}{path}", self.cluster.port()), token))
     }
 
     /// Signs in as admin.
@@ -273,8 +295,13 @@ impl World {
         Ok(answer["token"].as_str().context("no token")?.to_owned())
     }
 
-    /// What the audit stream holds, by the `nats` program, oldest first.
+    /// What the audit stream holds first, by the `nats` program.
     pub fn audit(&self) -> anyhow::Result<Vec<Value>> {
+        Ok(vec![self.nats(&["stream", "get", "AUDIT1", "--json", "1"])?])
+    }
+
+    /// An answer of the `nats` program, with tako's credentials.
+    pub fn nats(&self, arguments: &[&str]) -> anyhow::Result<Value> {
         let conf = std::fs::read_to_string(self.path("data/nats/nats.conf"))?;
         let field = |name: &str| {
             conf.split(&format!("{name}: \""))
@@ -286,10 +313,10 @@ impl World {
         let (listen, user, password) = (field("listen")?, field("user")?, field("password")?);
         let output = Command::new(Tools::locate()?.program("nats")?)
             .args(["--server", &format!("nats://{listen}"), "--user", &user, "--password", &password])
-            .args(["stream", "get", "AUDIT1", "--json", "1"])
+            .args(arguments)
             .output()?;
         if output.status.success() {
-            Ok(vec![serde_json::from_slice(&output.stdout)?])
+            Ok(serde_json::from_slice(&output.stdout)?)
         } else {
             bail!("{}", String::from_utf8_lossy(&output.stderr))
         }

@@ -10,12 +10,19 @@ use tako_tests::{World, config_map};
 
 const REPO: &str = "faults.git";
 
+/// Here an Application is deleted; all other files of the syncer sync.
+const DELETION: &str = "cascade.rs";
+
 /// The points, as the code names them.
-fn points() -> anyhow::Result<BTreeSet<String>> {
+fn points(deletion: bool) -> anyhow::Result<BTreeSet<String>> {
     let syncer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../actors/src/syncer");
     let mut points = BTreeSet::new();
     for file in std::fs::read_dir(syncer)? {
-        for call in std::fs::read_to_string(file?.path())?.split("fault::point(").skip(1) {
+        let file = file?;
+        if (file.file_name() == DELETION) != deletion {
+            continue;
+        }
+        for call in std::fs::read_to_string(file.path())?.split("fault::point(").skip(1) {
             let argument = call.split(");").next().unwrap_or_default();
             points.extend(argument.split('"').skip(1).step_by(2).map(str::to_owned));
         }
@@ -78,9 +85,14 @@ fn fails(world: &mut World, point: &str) -> anyhow::Result<()> {
 
 #[test]
 fn killed_anywhere_it_carries_on() -> anyhow::Result<()> {
-    let points = points()?;
-    ensure!(points.len() >= 10, "{points:?}");
     let mut world = World::start()?;
+    in_a_sync(&mut world)?;
+    in_a_deletion(&mut world)
+}
+
+fn in_a_sync(world: &mut World) -> anyhow::Result<()> {
+    let points = points(false)?;
+    ensure!(points.len() >= 10, "{points:?}");
     let after = "argocd.argoproj.io/hook: PostSync, argocd.argoproj.io/hook-delete-policy: HookSucceeded";
     world.repository(
         REPO,
@@ -93,7 +105,7 @@ fn killed_anywhere_it_carries_on() -> anyhow::Result<()> {
     )?;
     world.apply(&world.application("faults", REPO, "app", "faults"))?;
     world.synced("faults", "")?;
-    let jobs = Jobs::watch(&world)?;
+    let jobs = Jobs::watch(world)?;
     for (round, point) in points.iter().enumerate() {
         eprintln!("{point}");
         drop(world.tako.take());
@@ -101,7 +113,7 @@ fn killed_anywhere_it_carries_on() -> anyhow::Result<()> {
         world.start_tako()?;
         world.fault = None;
         world.until("the watch of Jobs tells", |_| Ok(!jobs.made()?.is_empty()))?;
-        let (before, made) = (history(&world)?, jobs.made()?);
+        let (before, made) = (history(world)?, jobs.made()?);
         let (gone, fresh) = (format!("app/old-{round}.yaml"), format!("old-{}", round + 1));
         let value = (round + 1).to_string();
         let commit = world.push(
@@ -112,17 +124,50 @@ fn killed_anywhere_it_carries_on() -> anyhow::Result<()> {
                 (&format!("app/{fresh}.yaml"), Some(&config_map(&fresh, "0"))),
             ],
         )?;
-        fails(&mut world, point)?;
+        fails(world, point)?;
         drop(world.tako.take());
         world.start_tako()?;
         world.synced("faults", &commit).with_context(|| point.clone())?;
         ensure!(world.config("faults", "a", "value") == value, "{point}: not applied");
         ensure!(world.config("faults", &format!("old-{round}"), "value").is_empty(), "{point}: not pruned");
-        ensure!(history(&world)? == before + 1, "{point}: one entry of the history a commit");
+        ensure!(history(world)? == before + 1, "{point}: one entry of the history a commit");
         let hooks = jobs.made()?.difference(&made).count();
         ensure!(hooks == 2, "{point}: {hooks} Jobs were made for two hooks");
         let left = world.cluster.kubectl(&["get", "jobs", "-n", "faults", "-o", "name"])?;
         ensure!(left.trim() == "job.batch/pre", "{point}: {left}");
+    }
+    Ok(())
+}
+
+/// Each look at a deletion starts from the finalizers and the cluster: its hook runs once, and all goes.
+fn in_a_deletion(world: &mut World) -> anyhow::Result<()> {
+    let points = points(true)?;
+    ensure!(points.len() >= 2, "{points:?}");
+    let before = job("name: before", "argocd.argoproj.io/hook: PreDelete");
+    world.push(REPO, &[("leaves/a.yaml", Some(&config_map("b", "0"))), ("leaves/before.yaml", Some(&before))])?;
+    let jobs = Jobs::watch(world)?;
+    for point in &points {
+        eprintln!("{point}");
+        let mut app = world.application("leaves", REPO, "leaves", "faults");
+        app["metadata"]["finalizers"] = serde_json::json!(["resources-finalizer.argocd.argoproj.io"]);
+        world.apply(&app)?;
+        world.synced("leaves", "")?;
+        world.until("the hook holds the Application", |world| {
+            Ok(world.app("leaves")?["metadata"]["finalizers"].to_string().contains("pre-delete"))
+        })?;
+        drop(world.tako.take());
+        world.fault = Some(point.clone());
+        world.start_tako()?;
+        world.fault = None;
+        let made = jobs.made()?;
+        world.cluster.kubectl(&["delete", "application", "leaves", "-n", "argocd", "--wait=false"])?;
+        fails(world, point)?;
+        drop(world.tako.take());
+        world.start_tako()?;
+        world.until(&format!("{point}: the Application is gone"), |world| Ok(world.app("leaves").is_err()))?;
+        ensure!(world.config("faults", "b", "value").is_empty(), "{point}: an object was left");
+        let hooks = jobs.made()?.difference(&made).count();
+        ensure!(hooks == 1, "{point}: {hooks} Jobs were made for one hook");
     }
     Ok(())
 }

@@ -2,24 +2,23 @@
 //! decides automated sync. The deciding is in `tako_engine`; here truth is read and the verdict recorded.
 mod status;
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tako_bus::{Bucket, Bus, BusError, Cause, Event, TargetRecord, Work, WorkItem, WorkKind, WorkNote};
-use tako_engine::app::{AppKey, Application, Condition, HealthCode, Phase, SyncCode};
+use tako_engine::app::{AppKey, Application, Condition, HealthCode, Phase, ResourceStatus, SyncCode};
 use tako_engine::automation::{self, Decision};
-use tako_engine::hook::{self, Part};
+use tako_engine::hook::{self, Part, SyncPhase};
 use tako_engine::ignore::{Ignored, Rules};
 use tako_engine::resource::{Manifest, ResourceKey};
-use tako_engine::tree::ResourceTree;
-use tako_engine::{diff, health, plan, tracking};
+use tako_engine::tree::{ResourceNode, ResourceTree};
+use tako_engine::{deletion, diff, health, plan, tracking};
 
-use crate::adapters::cluster::{Applications, Cluster, ClusterError};
-use crate::compared::Compared;
-use crate::ignored::IgnoreRules;
+use crate::adapters::cluster::{Cluster, ClusterError};
 use crate::runtime::stage::{Outcome, Stage};
-use crate::settings::Settings;
+use crate::shared::Shared;
 use crate::{gather, now, targets};
 
 /// Objects compared at once for one Application.
@@ -27,12 +26,14 @@ const PARALLEL: usize = 8;
 
 /// The stage.
 pub(crate) struct Differ {
-    bus: Bus,
-    cluster: Cluster,
-    applications: Applications,
-    compared: Compared,
-    rules: IgnoreRules,
-    control_namespace: String,
+    shared: Shared,
+}
+
+impl std::ops::Deref for Differ {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -85,27 +86,23 @@ pub(crate) struct Verdict {
     /// The target state could not be worked out or the live state not read: the status is Unknown.
     pub(crate) unknown: bool,
     pub(crate) images: Vec<String>,
+    /// The target state has hooks before and after the deletion of the Application; `None` when it is not known.
+    pub(crate) deletion_hooks: Option<(bool, bool)>,
 }
 
 impl Differ {
     /// The stage, with the loop that has all compared anew under new settings.
-    pub(crate) fn start(
-        bus: Bus,
-        cluster: Cluster,
-        applications: Applications,
-        (compared, rules, settings): (Compared, IgnoreRules, Settings),
-        control_namespace: String,
-    ) -> Arc<Self> {
-        let differ = Arc::new(Self { bus, cluster, applications, compared, rules, control_namespace });
-        tokio::spawn(differ.clone().compare_again(settings));
+    pub(crate) fn start(shared: Shared) -> Arc<Self> {
+        let differ = Arc::new(Self { shared });
+        tokio::spawn(differ.clone().compare_again());
         differ
     }
 
-    async fn compare_again(self: Arc<Self>, settings: Settings) {
-        let mut changes = settings.changes();
-        let mut before = settings.of_resources();
+    async fn compare_again(self: Arc<Self>) {
+        let mut changes = self.settings.changes();
+        let mut before = self.settings.of_resources();
         while changes.changed().await.is_ok() {
-            let now = settings.of_resources();
+            let now = self.settings.of_resources();
             if now == before {
                 continue;
             }
@@ -146,12 +143,13 @@ impl Differ {
             conditions: Vec::new(),
             unknown: false,
             images: Vec::new(),
+            deletion_hooks: None,
         };
         if let Some(error) = &record.error {
             verdict.conditions.push(("ComparisonError".to_owned(), error.clone()));
             verdict.unknown = true;
         }
-        if let Some(problem) = self.destination_problem(app) {
+        if let Some(problem) = destination_problem(app) {
             verdict.conditions.push(("InvalidSpecError".to_owned(), problem));
             verdict.unknown = true;
             return Ok(verdict);
@@ -177,6 +175,9 @@ impl Differ {
                 format!("Resource {key} appeared 2 times among application resources."),
             ));
         }
+        let has =
+            |phase| manifests.iter().any(|one| matches!(hook::part_of(one), Part::Hook(all) if all.contains(&phase)));
+        verdict.deletion_hooks = Some((has(SyncPhase::PreDelete), has(SyncPhase::PostDelete)));
         let rules = self.rules.of(app);
         let rules = match rules.as_ref() {
             Ok(rules) => rules,
@@ -224,19 +225,6 @@ impl Differ {
             }
         }
         Ok(())
-    }
-
-    fn destination_problem(&self, app: &Application) -> Option<String> {
-        let destination = &app.spec.destination;
-        let in_cluster = destination.server.as_deref() == Some("https://kubernetes.default.svc")
-            || destination.name.as_deref() == Some("in-cluster");
-        if in_cluster {
-            return None;
-        }
-        Some(format!(
-            "spec.destination: no cluster {} is known here; use server https://kubernetes.default.svc or name in-cluster",
-            destination.server.as_deref().or(destination.name.as_deref()).unwrap_or("(none given)")
-        ))
     }
 
     async fn compare(
@@ -298,6 +286,9 @@ impl Differ {
     async fn extras(&self, app: &Application, manifests: &[Manifest]) -> Result<Vec<ObjectVerdict>, DifferError> {
         let mut extras = Vec::new();
         for (key, live) in tracked_extras(&self.bus, &self.cluster, app, manifests, &self.control_namespace).await? {
+            if !live["metadata"]["deletionTimestamp"].is_null() {
+                continue;
+            }
             let manifest = Manifest(live);
             let object = hook::part_of(&manifest) == Part::Object;
             extras.push(ObjectVerdict {
@@ -332,6 +323,14 @@ impl Differ {
         };
         let decision = automation::decide(&app, &facts);
         let mut patch = status::patch(&app, &next, &at);
+        if let Some(finalizers) = verdict
+            .deletion_hooks
+            .and_then(|(before, after)| deletion::with_hooks(&app.metadata.finalizers, before, after))
+        {
+            // A list is replaced whole: only while nobody else has changed it.
+            patch["metadata"]["finalizers"] = json!(finalizers);
+            patch["metadata"]["resourceVersion"] = json!(app.metadata.resource_version);
+        }
         let mut wanted = None;
         let mut conditions = next.conditions.clone();
         match decision {
@@ -384,10 +383,25 @@ impl Differ {
     }
 }
 
+/// What is wrong with the destination of an Application.
+pub(crate) fn destination_problem(app: &Application) -> Option<String> {
+    let destination = &app.spec.destination;
+    let in_cluster = destination.server.as_deref() == Some("https://kubernetes.default.svc")
+        || destination.name.as_deref() == Some("in-cluster");
+    if in_cluster {
+        return None;
+    }
+    Some(format!(
+        "spec.destination: no cluster {} is known here; use server https://kubernetes.default.svc or name in-cluster",
+        destination.server.as_deref().or(destination.name.as_deref()).unwrap_or("(none given)")
+    ))
+}
+
 /// The live objects that carry the Application's mark but are not among `manifests`, read afresh from the cluster.
 ///
-/// The observer's tree only proposes; an object counts when the API server shows it with our mark and without an
+/// The observer's tree and the last comparison only propose; an object counts when the API server shows it with our mark and without an
 /// owner. So absence of data is never a deletion, and nothing of somebody else is taken.
+/// Those on their way out are among them.
 pub(crate) async fn tracked_extras(
     bus: &Bus,
     cluster: &Cluster,
@@ -395,23 +409,17 @@ pub(crate) async fn tracked_extras(
     manifests: &[Manifest],
     control_namespace: &str,
 ) -> Result<Vec<(ResourceKey, Value)>, ExtrasError> {
-    let Some(tree) = bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await? else {
-        return Ok(Vec::new());
-    };
+    let tree = bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await?.unwrap_or_default();
     let instance = targets::instance_name(&app.key(), control_namespace);
-    let wanted: std::collections::HashSet<ResourceKey> = manifests.iter().map(Manifest::key).collect();
+    let wanted: HashSet<ResourceKey> = manifests.iter().map(Manifest::key).collect();
+    let roots = tree.nodes.iter().filter(|node| node.parent_refs.is_empty()).map(ResourceNode::key);
+    let recorded = app.status.iter().flat_map(|status| &status.resources).map(ResourceStatus::key);
+    let candidates: BTreeSet<ResourceKey> = roots.chain(recorded).filter(|key| !wanted.contains(key)).collect();
+    let reads: Vec<_> = candidates.iter().map(|key| cluster.get_key(key)).collect();
+    let reads = gather(reads, PARALLEL).await;
     let mut extras = Vec::new();
-    for node in tree.nodes.iter().filter(|node| node.parent_refs.is_empty()) {
-        let key = ResourceKey {
-            group: node.group.clone(),
-            kind: node.kind.clone(),
-            namespace: node.namespace.clone(),
-            name: node.name.clone(),
-        };
-        if wanted.contains(&key) {
-            continue;
-        }
-        let live = match cluster.get_key(&key).await {
+    for (key, read) in candidates.into_iter().zip(reads) {
+        let live = match read {
             Ok(live) => live,
             Err(ClusterError::UnknownKind { .. }) => None,
             Err(error) => return Err(error.into()),
@@ -419,7 +427,7 @@ pub(crate) async fn tracked_extras(
         let Some(live) = live else { continue };
         let ours = tracking::owner_of(&live).is_some_and(|id| id.instance == instance);
         let owned = live["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty());
-        if ours && !owned && live["metadata"]["deletionTimestamp"].is_null() {
+        if ours && !owned {
             extras.push((key, live));
         }
     }

@@ -1,4 +1,4 @@
-//! Watches the control namespace (Applications, `argocd-cm`) and keeps their snapshots on the bus; wakes the
+//! Watches the control namespace (Applications, `argocd-cm`, `argocd-cmd-params-cm`) and keeps their snapshots on the bus; wakes the
 //! stages that an Application's change concerns; carries out what users command, writing it into the
 //! Application first, so that no command lives on the bus alone.
 mod commands;
@@ -42,7 +42,9 @@ impl Registry {
     pub(crate) fn start(bus: Bus, client: Client, namespace: String) -> Arc<Self> {
         let registry = Arc::new(Self { bus, applications: Applications::new(client.clone()), client, namespace });
         tokio::spawn(registry.clone().watch_applications());
-        tokio::spawn(registry.clone().watch_settings());
+        for map in [settings::SETTINGS, settings::PARAMETERS] {
+            tokio::spawn(registry.clone().watch_settings(map));
+        }
         tokio::spawn(commands::serve(registry.bus.clone(), registry.applications.clone()));
         registry
     }
@@ -170,30 +172,43 @@ impl Registry {
         }
     }
 
-    async fn watch_settings(self: Arc<Self>) {
+    async fn watch_settings(self: Arc<Self>, map: &'static str) {
         let mut reconnects = self.bus.reconnects();
         loop {
             reconnects.mark_unchanged();
             tokio::select! {
-                () = self.watch_settings_once() => {}
+                () = self.watch_settings_once(map) => {}
                 _ = reconnects.changed() => {}
             }
         }
     }
 
-    async fn watch_settings_once(&self) {
+    async fn watch_settings_once(&self, name: &'static str) {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
-        let only = watcher::Config::default().fields("metadata.name=argocd-cm");
-        let mut events = watcher(api, only).default_backoff().applied_objects().boxed();
+        let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let mut events = watcher(api, only).default_backoff().boxed();
+        let mut listed = None;
         while let Some(event) = events.next().await {
-            match event {
-                Ok(map) => {
-                    let record = SettingsRecord { data: map.data.unwrap_or_default() };
-                    if let Err(error) = self.bus.kv(Bucket::Settings).put(settings::KEY, &record).await {
-                        tracing::warn!(%error, "settings not on the bus");
-                    }
+            let record = match event {
+                Ok(watcher::Event::Init) => {
+                    listed = Some(SettingsRecord::default());
+                    continue;
                 }
-                Err(error) => tracing::warn!(%error, "argocd-cm cannot be watched; trying again"),
+                Ok(watcher::Event::InitApply(map)) => {
+                    listed = Some(SettingsRecord { data: map.data.unwrap_or_default() });
+                    continue;
+                }
+                Ok(watcher::Event::InitDone) => listed.take().unwrap_or_default(),
+                Ok(watcher::Event::Apply(map)) => SettingsRecord { data: map.data.unwrap_or_default() },
+                // Without the map all is as by default.
+                Ok(watcher::Event::Delete(_)) => SettingsRecord::default(),
+                Err(error) => {
+                    tracing::warn!(name, %error, "the ConfigMap cannot be watched; trying again");
+                    continue;
+                }
+            };
+            if let Err(error) = self.bus.kv(Bucket::Settings).put(name, &record).await {
+                tracing::warn!(name, %error, "settings not on the bus");
             }
         }
     }

@@ -1,69 +1,231 @@
-//! Deletion of an Application with its resources (finalizer). CRDs and `Delete=false` objects stay.
+//! Deletion of an Application: its hooks and its objects, led by [`tako_engine::deletion`]. Each look starts from the
+//! finalizers and the cluster; nothing is kept in memory.
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tako_bus::{AuditRecord, WorkItem};
-use tako_engine::app::Application;
-use tako_engine::hook;
-use tako_engine::options::{self, Deletion, Propagation};
+use tako_bus::{AuditRecord, Bucket, TargetRecord, WorkItem};
+use tako_engine::app::{AppKey, Application};
+use tako_engine::deletion::{self, Next, Stage};
+use tako_engine::hook::{self, SyncPhase};
+use tako_engine::options::Propagation;
+use tako_engine::plan::{self, Action, PlanInputs, Step};
+use tako_engine::resource::ResourceKey;
 
 use super::{Syncer, SyncerError, record};
-use crate::differ::tracked_extras;
+use crate::adapters::cluster::ClusterError;
+use crate::differ::{condition, destination_problem, tracked_extras};
+use crate::runtime::fault;
 use crate::runtime::stage::Outcome;
+use crate::{gather, now, targets};
 
 /// Between two looks at what a deletion still waits for.
-const CASCADE_LOOK: Duration = Duration::from_millis(300);
-const FINALIZER: &str = "resources-finalizer.argocd.argoproj.io";
+const LOOK: Duration = Duration::from_millis(300);
+/// Between two looks at what only a person can set right.
+const LOOK_FAILED: Duration = Duration::from_secs(5);
+/// Objects deleted at once.
+const PARALLEL: usize = 8;
 
 impl Syncer {
-    pub(super) async fn cascade(&self, app: Application, item: &WorkItem) -> Result<Outcome, SyncerError> {
-        let ours = |finalizer: &String| finalizer == FINALIZER || finalizer.starts_with(&format!("{FINALIZER}/"));
-        if !app.metadata.finalizers.iter().any(ours) {
-            return Ok(Outcome::Done);
-        }
-        let key = app.key();
-        let mut left = 0;
-        let options = app.spec.sync_policy.as_ref().map(|policy| policy.sync_options.clone()).unwrap_or_default();
-        let approved = record::approved(&app, record::deletion_asked(&app));
-        let background = app.metadata.finalizers.contains(&format!("{FINALIZER}/background"));
-        let how = if background { Propagation::Background } else { Propagation::Foreground };
-        for (resource, live) in tracked_extras(&self.bus, &self.cluster, &app, &[], &self.control_namespace).await? {
-            left += 1;
-            match options::deletion_with_application(&live, &options) {
-                Deletion::Never => {
-                    left -= 1;
-                    continue;
-                }
-                // It is asked for again at each look: the annotation may come at any time.
-                Deletion::Confirmed if !approved => continue,
-                _ => {}
-            }
-            let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
-            self.cluster.delete(&resource, uid, how).await?;
-            if live["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|one| one == hook::FINALIZER))
-            {
-                self.cluster.release(&resource, hook::FINALIZER, uid).await?;
-            }
-            let audit = AuditRecord {
-                project: app.spec.project.clone(),
-                verb: "delete".to_owned(),
-                actor: "sa:syncer".to_owned(),
-                app: Some(key.clone()),
-                resource: Some(resource.to_string()),
-                outcome: "Deleted".to_owned(),
-                reason: format!("application {key} was deleted with its resources"),
-                detail: Value::Null,
-            };
+    /// One look at a deletion.
+    pub(super) async fn delete(&self, app: Application, item: &WorkItem) -> Result<Outcome, SyncerError> {
+        let finalizers = &app.metadata.finalizers;
+        let Some(stage) = deletion::stage(finalizers) else { return Ok(Outcome::Done) };
+        if let Some(problem) = destination_problem(&app) {
+            // The cluster is not to be reached any more: the Application could never go.
+            let audit = self.deletion_audit(&app, None, "Released", format!("its objects are left: {problem}"));
             self.bus.audit(audit, &item.cause).await?;
+            return self.put_finalizers(&app, deletion::without_ours(finalizers)).await;
         }
-        if left > 0 {
-            // The observer sees them go, but not whether all have gone: look again soon.
-            return Ok(Outcome::Again(CASCADE_LOOK));
+        self.cluster.ready().await?;
+        match stage {
+            Stage::Objects(how) => self.delete_objects(&app, how, item).await,
+            Stage::Hooks(phase) => self.run_hooks(&app, phase, item).await,
+            Stage::CleanUp(phase) => self.clean_hooks(&app, phase).await,
         }
-        let kept: Vec<&String> = app.metadata.finalizers.iter().filter(|finalizer| !ours(finalizer)).collect();
-        self.applications
-            .patch(&key, &json!({"metadata": {"finalizers": kept, "resourceVersion": app.metadata.resource_version}}))
-            .await?;
-        Ok(Outcome::Done)
+    }
+
+    async fn delete_objects(
+        &self,
+        app: &Application,
+        how: Propagation,
+        item: &WorkItem,
+    ) -> Result<Outcome, SyncerError> {
+        let options = app.spec.sync_policy.as_ref().map(|policy| policy.sync_options.clone()).unwrap_or_default();
+        let approved = record::approved(app, record::deletion_asked(app));
+        let live = tracked_extras(&self.bus, &self.cluster, app, &[], &self.control_namespace).await?;
+        let wave = deletion::next_wave(&live, &own_key(&app.key()), &options, approved);
+        let deletions: Vec<_> = wave.delete.iter().map(|at| self.delete_object(app, &live[*at], how, item)).collect();
+        for outcome in gather(deletions, PARALLEL).await {
+            outcome?;
+        }
+        if !wave.left {
+            return self.put_finalizers(app, deletion::without(&app.metadata.finalizers, Stage::Objects(how))).await;
+        }
+        if !wave.unconfirmed.is_empty() {
+            let names: Vec<String> = wave.unconfirmed.iter().map(|at| live[*at].0.to_string()).collect();
+            tracing::info!(app = %app.key(), objects = names.join(", "), "deletion waits for approval");
+        }
+        // The observer sees them go, but not whether all have gone: look again soon.
+        Ok(Outcome::Again(LOOK))
+    }
+
+    async fn delete_object(
+        &self,
+        app: &Application,
+        (key, live): &(ResourceKey, Value),
+        how: Propagation,
+        item: &WorkItem,
+    ) -> Result<(), SyncerError> {
+        let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+        self.cluster.delete(key, uid, how).await?;
+        fault::point("object deleted");
+        if live["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|one| one == hook::FINALIZER)) {
+            self.cluster.release(key, hook::FINALIZER, uid).await?;
+        }
+        let reason = format!("application {} was deleted with its resources", app.key());
+        self.bus.audit(self.deletion_audit(app, Some(key), "Deleted", reason), &item.cause).await?;
+        Ok(())
+    }
+
+    async fn run_hooks(&self, app: &Application, phase: SyncPhase, item: &WorkItem) -> Result<Outcome, SyncerError> {
+        let (steps, live) = match self.deletion_hooks(app, phase).await? {
+            Ok(found) => found,
+            Err(problem) => return self.hold(app, &problem).await,
+        };
+        match deletion::lead(&steps, &live, hook::progress) {
+            Next::Make(wave) => {
+                for at in wave {
+                    let Action::Apply(manifest) = &steps[at].action else { continue };
+                    if let Err(error) = self.cluster.write(manifest, steps[at].writing, false).await {
+                        if !error.is_refusal() {
+                            return Err(error.into());
+                        }
+                        return self.hold(app, &format!("hook {}: {error}", steps[at].key)).await;
+                    }
+                    fault::point("deletion hook made");
+                    let reason = format!("{phase:?} hook of application {}", app.key());
+                    let audit = self.deletion_audit(app, Some(&steps[at].key), "Created", reason);
+                    self.bus.audit(audit, &item.cause).await?;
+                }
+                Ok(Outcome::Again(LOOK))
+            }
+            Next::Replace(at, uid) => {
+                self.cluster.delete(&steps[at].key, &uid, Propagation::Foreground).await?;
+                self.cluster.release(&steps[at].key, hook::FINALIZER, &uid).await?;
+                Ok(Outcome::Again(LOOK))
+            }
+            Next::Wait(message) => {
+                tracing::debug!(app = %app.key(), message, "deletion waits");
+                for (step, live) in steps.iter().zip(&live) {
+                    self.release_deleted(step, live.as_ref()).await?;
+                }
+                Ok(Outcome::Again(LOOK))
+            }
+            Next::Fail(problem) => self.hold(app, &problem).await,
+            Next::Done => {
+                self.put_finalizers(app, deletion::without(&app.metadata.finalizers, Stage::Hooks(phase))).await
+            }
+        }
+    }
+
+    /// A hook that somebody deletes is let go of.
+    async fn release_deleted(&self, step: &Step, live: Option<&Value>) -> Result<(), SyncerError> {
+        let Some(live) = live.filter(|live| !live["metadata"]["deletionTimestamp"].is_null()) else { return Ok(()) };
+        let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+        Ok(self.cluster.release(&step.key, hook::FINALIZER, uid).await?)
+    }
+
+    async fn clean_hooks(&self, app: &Application, phase: SyncPhase) -> Result<Outcome, SyncerError> {
+        // What cannot be rendered any more has no hooks to be cleaned: they stay where they are.
+        let (steps, live) = self.deletion_hooks(app, phase).await?.unwrap_or_default();
+        let deleted = deletion::cleaned(&steps, &live, hook::progress);
+        for (at, step) in steps.iter().enumerate() {
+            self.let_go(step, deleted.contains(&at)).await?;
+        }
+        self.put_finalizers(app, deletion::without(&app.metadata.finalizers, Stage::CleanUp(phase))).await
+    }
+
+    /// The hooks of a phase with their live objects.
+    async fn deletion_hooks(
+        &self,
+        app: &Application,
+        phase: SyncPhase,
+    ) -> Result<Result<(Vec<Step>, Vec<Option<Value>>), String>, SyncerError> {
+        let target = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&app.key().token()).await?.unwrap_or_default();
+        let Some(raw) = targets::load(&self.bus, &target).await? else {
+            let why = target.error.unwrap_or_else(|| "it was not rendered yet".to_owned());
+            return Ok(Err(format!("the target state, which holds the {phase:?} hooks, cannot be worked out: {why}")));
+        };
+        let (manifests, _) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
+        let steps = plan::plan_deletion_hooks(
+            &PlanInputs {
+                targets: manifests,
+                revision: target.revision,
+                started: record::deletion_asked(app),
+                operation: format!("{}@deletion", app.metadata.uid.clone().unwrap_or_default()),
+                ..PlanInputs::default()
+            },
+            phase,
+        );
+        let reads: Vec<_> = steps.iter().map(|step| self.cluster.get_key(&step.key)).collect();
+        let mut live = Vec::with_capacity(steps.len());
+        for read in gather(reads, PARALLEL).await {
+            live.push(match read {
+                Err(ClusterError::UnknownKind { .. }) => None,
+                other => other?,
+            });
+        }
+        Ok(Ok((steps, live)))
+    }
+
+    /// Tells what holds the deletion up.
+    async fn hold(&self, app: &Application, problem: &str) -> Result<Outcome, SyncerError> {
+        let old = app.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        let told = condition(old, "DeletionError", problem, &now());
+        if !old.contains(&told) {
+            let mut conditions: Vec<_> = old.iter().filter(|known| known.r#type != told.r#type).cloned().collect();
+            conditions.push(told);
+            self.applications.patch(&app.key(), &json!({"status": {"conditions": conditions}})).await?;
+        }
+        Ok(Outcome::Again(LOOK_FAILED))
+    }
+
+    async fn put_finalizers(&self, app: &Application, finalizers: Vec<String>) -> Result<Outcome, SyncerError> {
+        let more = deletion::stage(&finalizers).is_some();
+        let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": app.metadata.resource_version}});
+        match self.applications.patch(&app.key(), &patch).await {
+            Ok(_) if more => Ok(Outcome::Again(Duration::ZERO)),
+            Ok(_) => Ok(Outcome::Done),
+            Err(error) if error.is_conflict() => Ok(Outcome::Again(LOOK)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn deletion_audit(
+        &self,
+        app: &Application,
+        resource: Option<&ResourceKey>,
+        outcome: &str,
+        reason: String,
+    ) -> AuditRecord {
+        AuditRecord {
+            project: app.spec.project.clone(),
+            verb: if outcome == "Created" { "apply" } else { "delete" }.to_owned(),
+            actor: "sa:syncer".to_owned(),
+            app: Some(app.key()),
+            resource: resource.map(ToString::to_string),
+            outcome: outcome.to_owned(),
+            reason,
+            detail: Value::Null,
+        }
+    }
+}
+
+fn own_key(key: &AppKey) -> ResourceKey {
+    ResourceKey {
+        group: "argoproj.io".to_owned(),
+        kind: "Application".to_owned(),
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
     }
 }

@@ -12,27 +12,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tako_bus::{AuditRecord, Bus, BusError, Event, Work, WorkItem, WorkKind, WorkNote};
+use tako_bus::{AuditRecord, BusError, Event, Work, WorkItem, WorkKind, WorkNote};
 use tako_engine::app::{AppKey, Application, Operation, Phase};
 
-use crate::adapters::cluster::{Applications, Cluster, ClusterError};
-use crate::adapters::git::GitCache;
-use crate::compared::Compared;
+use crate::adapters::cluster::ClusterError;
 use crate::differ::ExtrasError;
-use crate::ignored::IgnoreRules;
 use crate::now;
 use crate::runtime::fault;
 use crate::runtime::stage::{Outcome, Stage};
+use crate::shared::Shared;
+
+impl std::ops::Deref for Syncer {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
 
 /// The stage.
 pub(crate) struct Syncer {
-    bus: Bus,
-    cluster: Cluster,
-    applications: Applications,
-    git: GitCache,
-    compared: Compared,
-    rules: IgnoreRules,
-    control_namespace: String,
+    shared: Shared,
     /// Operations that rest between two waves; a wake-up before is too early.
     resting: Mutex<HashMap<AppKey, Instant>>,
 }
@@ -84,31 +83,14 @@ enum Carried {
 
 impl Syncer {
     /// The stage.
-    pub(crate) fn new(
-        bus: Bus,
-        cluster: Cluster,
-        applications: Applications,
-        git: GitCache,
-        compared: Compared,
-        rules: IgnoreRules,
-        control_namespace: String,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            bus,
-            cluster,
-            applications,
-            git,
-            compared,
-            rules,
-            control_namespace,
-            resting: Mutex::default(),
-        })
+    pub(crate) fn new(shared: Shared) -> Arc<Self> {
+        Arc::new(Self { shared, resting: Mutex::default() })
     }
 
     async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<Outcome, SyncerError> {
         let Some(app) = self.applications.get(key).await? else { return Ok(Outcome::Done) };
         if app.metadata.deletion_timestamp.is_some() {
-            return self.cascade(app, item).await;
+            return self.delete(app, item).await;
         }
         let Some(operation) = app.operation.clone() else { return Ok(Outcome::Done) };
         if let Some(rest) = self.rest_of(key) {

@@ -16,10 +16,8 @@ use super::{Carried, Ended, Syncer, SyncerError, record};
 use crate::adapters::git::GitError;
 use crate::differ::tracked_extras;
 use crate::runtime::fault;
-use crate::{renderer, targets};
+use crate::{renderer, targets, unix_now};
 
-/// Between two waves, so that controllers have seen the one before they are asked for its health (Argo CD's default).
-const WAVE_DELAY: Duration = Duration::from_secs(2);
 /// Between two looks at what is waited for, besides the looks that live changes bring.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -48,6 +46,13 @@ impl Syncer {
         let mut progress = Progress::resume(&plan, &entries);
         if record::terminating(app) {
             return self.stop(app, &plan, progress, &revision, "Operation terminated").await;
+        }
+        if let Some(limit) = self.settings.sync_timeout().filter(|limit| record::runs_longer(app, *limit, unix_now())) {
+            let why = format!(
+                "Operation terminated: it took longer than {} s (controller.sync.timeout.seconds)",
+                limit.as_secs()
+            );
+            return self.stop(app, &plan, progress, &revision, &why).await;
         }
         if entries.is_empty() {
             let started = Event::SyncStarted {
@@ -167,8 +172,9 @@ impl Syncer {
                         return Ok(Carried::Waiting(LOOK / 4));
                     }
                     if changed && progress.goes_on(plan) {
-                        self.rest(&app.key(), WAVE_DELAY);
-                        return Ok(Carried::Waiting(WAVE_DELAY));
+                        let pause = self.settings.wave_delay();
+                        self.rest(&app.key(), pause);
+                        return Ok(Carried::Waiting(pause));
                     }
                 }
             }
@@ -240,7 +246,8 @@ impl Syncer {
         raw: Vec<Value>,
     ) -> Result<SyncPlan, SyncerError> {
         let (manifests, _) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
-        let extras = tracked_extras(&self.bus, &self.cluster, app, &manifests, &self.control_namespace).await?;
+        let mut extras = tracked_extras(&self.bus, &self.cluster, app, &manifests, &self.control_namespace).await?;
+        extras.retain(|(_, live)| live["metadata"]["deletionTimestamp"].is_null());
         let sync = operation.sync.clone().unwrap_or_default();
         let options_given = given_options(app, operation);
         if options::of_application(&options_given, "CreateNamespace") == Some("true")

@@ -126,18 +126,19 @@ pub(super) fn deletion_asked(app: &Application) -> i64 {
 pub(super) fn out_of_sync(app: &Application, revision: &str) -> Option<HashSet<ResourceKey>> {
     let status = app.status.as_ref().filter(|status| status.sync.revision.as_deref() == Some(revision))?;
     let drifted = status.resources.iter().filter(|one| one.status == Some(SyncCode::OutOfSync));
-    let key = |one: &ResourceStatus| ResourceKey {
-        group: one.group.clone(),
-        kind: one.kind.clone(),
-        namespace: one.namespace.clone(),
-        name: one.name.clone(),
-    };
-    Some(drifted.map(key).collect())
+    Some(drifted.map(ResourceStatus::key).collect())
 }
 
 /// When it began, in seconds of Unix time.
 pub(super) fn started(app: &Application) -> i64 {
     app.operation_state().and_then(|state| unix(state.started_at.as_deref()?)).unwrap_or_default()
+}
+
+/// The operation has run for more than `limit`.
+pub(super) fn runs_longer(app: &Application, limit: Duration, now: i64) -> bool {
+    let limit = i64::try_from(limit.as_secs()).unwrap_or(i64::MAX);
+    let began = app.operation_state().and_then(|state| unix(state.started_at.as_deref()?));
+    began.is_some_and(|began| now.saturating_sub(began) > limit)
 }
 
 /// A merge patch keeps fields it does not name: name those of the earlier operation that are gone.

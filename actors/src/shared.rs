@@ -1,0 +1,29 @@
+//! What the stages of one process share: handles, all cheap to clone. Knows nothing of what they do with them.
+use tako_bus::Bus;
+
+use crate::adapters::cluster::{Applications, Cluster};
+use crate::adapters::git::GitCache;
+use crate::compared::Compared;
+use crate::ignored::IgnoreRules;
+use crate::settings::Settings;
+
+/// The handles.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// The bus.
+    pub(crate) bus: Bus,
+    /// The destination cluster.
+    pub(crate) cluster: Cluster,
+    /// The Applications of the control cluster.
+    pub(crate) applications: Applications,
+    /// The repositories.
+    pub(crate) git: GitCache,
+    /// What is known of pairs of target and live object.
+    pub(crate) compared: Compared,
+    /// Which differences do not count.
+    pub(crate) rules: IgnoreRules,
+    /// The settings.
+    pub(crate) settings: Settings,
+    /// The namespace of the control plane.
+    pub(crate) control_namespace: String,
+}
