@@ -17,6 +17,7 @@ use tako_engine::{diff, health, plan, tracking};
 
 use crate::adapters::cluster::{Applications, Cluster, ClusterError};
 use crate::compared::Compared;
+use crate::healths::Healths;
 use crate::ignored::IgnoreRules;
 use crate::runtime::stage::{Outcome, Stage};
 use crate::settings::Settings;
@@ -32,6 +33,7 @@ pub(crate) struct Differ {
     applications: Applications,
     compared: Compared,
     rules: IgnoreRules,
+    healths: Healths,
     control_namespace: String,
 }
 
@@ -93,10 +95,11 @@ impl Differ {
         bus: Bus,
         cluster: Cluster,
         applications: Applications,
-        (compared, rules, settings): (Compared, IgnoreRules, Settings),
+        (compared, rules, healths): (Compared, IgnoreRules, Healths),
+        settings: Settings,
         control_namespace: String,
     ) -> Arc<Self> {
-        let differ = Arc::new(Self { bus, cluster, applications, compared, rules, control_namespace });
+        let differ = Arc::new(Self { bus, cluster, applications, compared, rules, healths, control_namespace });
         tokio::spawn(differ.clone().compare_again(settings));
         differ
     }
@@ -282,7 +285,7 @@ impl Differ {
             version: manifest.version().to_owned(),
             status: Some(status),
             health: match &live {
-                Some(live) => health::health_of(live).filter(|health| health::counts(live, health)),
+                Some(live) => self.health(live),
                 None => Some(health::Health { status: HealthCode::Missing, message: String::new() }),
             },
             live: live.is_some(),
@@ -292,6 +295,11 @@ impl Differ {
             shared: live.as_ref().and_then(tracking::owner_of).map(|owner| owner.instance),
         };
         Ok((verdict, images))
+    }
+
+    /// As far as it counts for the Application.
+    fn health(&self, live: &Value) -> Option<health::Health> {
+        self.healths.now().rules.of(live).filter(|health| health::counts(live, health))
     }
 
     /// Live objects that carry our mark and are in git no more. Each is read again before it counts.
@@ -304,7 +312,7 @@ impl Differ {
                 key,
                 version: manifest.version().to_owned(),
                 status: object.then_some(SyncCode::OutOfSync),
-                health: health::health_of(&manifest.0).filter(|health| health::counts(&manifest.0, health)),
+                health: self.health(&manifest.0),
                 live: true,
                 requires_pruning: object,
                 hook: !object,

@@ -19,6 +19,7 @@ use crate::adapters::cluster::{Applications, Cluster, ClusterError};
 use crate::adapters::git::GitCache;
 use crate::compared::Compared;
 use crate::differ::ExtrasError;
+use crate::healths::Healths;
 use crate::ignored::IgnoreRules;
 use crate::now;
 use crate::runtime::fault;
@@ -32,6 +33,7 @@ pub(crate) struct Syncer {
     git: GitCache,
     compared: Compared,
     rules: IgnoreRules,
+    healths: Healths,
     control_namespace: String,
     /// Operations that rest between two waves; a wake-up before is too early.
     resting: Mutex<HashMap<AppKey, Instant>>,
@@ -89,8 +91,7 @@ impl Syncer {
         cluster: Cluster,
         applications: Applications,
         git: GitCache,
-        compared: Compared,
-        rules: IgnoreRules,
+        (compared, rules, healths): (Compared, IgnoreRules, Healths),
         control_namespace: String,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -100,6 +101,7 @@ impl Syncer {
             git,
             compared,
             rules,
+            healths,
             control_namespace,
             resting: Mutex::default(),
         })
