@@ -10,6 +10,7 @@ use crate::adapters::git::{GitCache, GitError};
 use crate::authz::Authz;
 use crate::compared::Compared;
 use crate::differ::Differ;
+use crate::healths::Healths;
 use crate::ignored::IgnoreRules;
 use crate::observer::Observer;
 use crate::registry::Registry;
@@ -115,6 +116,7 @@ pub async fn start(
     let compared = Compared::default();
     let settings = Settings::start(bus.clone());
     let rules = IgnoreRules::new(settings.clone());
+    let healths = Healths::new(settings.clone());
     let git = GitCache::open(&config.data_dir.join("repos"))?;
     if has(Role::Authz) {
         Authz::start(bus, client.clone(), namespace.clone()).await?;
@@ -125,8 +127,7 @@ pub async fn start(
             cluster.clone(),
             applications.clone(),
             git.clone(),
-            compared.clone(),
-            rules.clone(),
+            (compared.clone(), rules.clone(), healths.clone()),
             namespace.clone(),
         );
         stage::start(syncer, bus.clone(), pool.clone(), arbiter);
@@ -136,22 +137,23 @@ pub async fn start(
             bus.clone(),
             cluster.clone(),
             applications,
-            (compared, rules, settings.clone()),
+            (compared, rules, healths.clone()),
+            settings.clone(),
             namespace.clone(),
         );
         stage::start(differ, bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Observer) {
-        Observer::start(bus.clone(), cluster, namespace.clone());
+        Observer::start(bus.clone(), cluster.clone(), healths, namespace.clone());
     }
     if has(Role::Renderer) {
         stage::start(Renderer::new(bus.clone(), git.clone()), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Watcher) {
-        stage::start(Watcher::start(bus.clone(), git, settings), bus.clone(), pool.clone(), arbiter);
+        stage::start(Watcher::start(bus.clone(), git, settings.clone()), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Registry) {
-        Registry::start(bus.clone(), client, namespace);
+        Registry::start(bus.clone(), client, cluster, settings, namespace).await?;
     }
     Ok(())
 }
