@@ -13,6 +13,7 @@ mod adapters;
 mod authz;
 mod compared;
 mod differ;
+mod healths;
 mod ignored;
 mod observer;
 mod pipeline;

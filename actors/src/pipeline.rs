@@ -10,6 +10,7 @@ use crate::adapters::git::{GitCache, GitError};
 use crate::authz::Authz;
 use crate::compared::Compared;
 use crate::differ::Differ;
+use crate::healths::Healths;
 use crate::ignored::IgnoreRules;
 use crate::observer::Observer;
 use crate::registry::Registry;
@@ -119,6 +120,7 @@ pub async fn start(
         git: GitCache::open(&config.data_dir.join("repos"))?,
         compared: Compared::default(),
         rules: IgnoreRules::new(settings.clone()),
+        healths: Healths::new(settings.clone()),
         settings: settings.clone(),
         control_namespace: namespace.clone(),
     };
@@ -132,16 +134,16 @@ pub async fn start(
         stage::start(Differ::start(shared.clone()), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Observer) {
-        Observer::start(bus.clone(), shared.cluster.clone(), namespace.clone());
+        Observer::start(bus.clone(), shared.cluster.clone(), shared.healths.clone(), namespace.clone());
     }
     if has(Role::Renderer) {
         stage::start(Renderer::new(bus.clone(), shared.git.clone()), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Watcher) {
-        stage::start(Watcher::start(bus.clone(), shared.git, settings), bus.clone(), pool.clone(), arbiter);
+        stage::start(Watcher::start(bus.clone(), shared.git, settings.clone()), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Registry) {
-        Registry::start(bus.clone(), client, namespace);
+        Registry::start(bus.clone(), client, shared.cluster, settings, namespace).await?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use tako_bus::Bus;
 use crate::adapters::cluster::{Applications, Cluster};
 use crate::adapters::git::GitCache;
 use crate::compared::Compared;
+use crate::healths::Healths;
 use crate::ignored::IgnoreRules;
 use crate::settings::Settings;
 
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) compared: Compared,
     /// Which differences do not count.
     pub(crate) rules: IgnoreRules,
+    /// How health is judged.
+    pub(crate) healths: Healths,
     /// The settings.
     pub(crate) settings: Settings,
     /// The namespace of the control plane.

@@ -1,4 +1,5 @@
 //! Commands of users: queued once an operation id, carried out by the registry, answered to whoever asked.
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
@@ -36,6 +37,33 @@ pub enum Command {
         /// Whose.
         app: AppKey,
     },
+    /// Run a resource action on one object of the Application's tree. Carried out at most once.
+    RunAction {
+        /// Whose.
+        app: AppKey,
+        /// On what.
+        resource: ResourceName,
+        /// Which.
+        action: String,
+        /// What it asks for.
+        params: BTreeMap<String, String>,
+    },
+}
+
+/// Names one live object, as the API does.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResourceName {
+    /// API group, empty for core.
+    pub group: String,
+    /// API version; the preferred one when empty.
+    pub version: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace, empty for cluster-scoped kinds.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
 }
 
 impl Command {
@@ -44,12 +72,17 @@ impl Command {
             Self::Sync { .. } => "sync",
             Self::Refresh { .. } => "refresh",
             Self::Terminate { .. } => "terminate",
+            Self::RunAction { .. } => "action",
         }
     }
 
-    fn app(&self) -> &AppKey {
+    /// Whose Application it is about.
+    pub fn app(&self) -> &AppKey {
         match self {
-            Self::Sync { app, .. } | Self::Refresh { app, .. } | Self::Terminate { app } => app,
+            Self::Sync { app, .. }
+            | Self::Refresh { app, .. }
+            | Self::Terminate { app }
+            | Self::RunAction { app, .. } => app,
         }
     }
 }

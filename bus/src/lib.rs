@@ -29,7 +29,7 @@ mod work;
 
 pub use audit::{AuditRecord, verify_chain};
 pub use blobs::{Blobs, Digest};
-pub use command::{Command, CommandItem, Reply};
+pub use command::{Command, CommandItem, Reply, ResourceName};
 pub use connect::{Bus, BusConfig};
 pub use embedded::{EmbeddedConfig, EmbeddedNats};
 pub use envelope::Cause;

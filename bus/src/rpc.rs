@@ -1,10 +1,14 @@
-//! Requests that are answered at once and leave no trace: sign-in, sessions, webhook signatures. Core NATS, queue groups.
+//! Requests that are answered at once and leave no trace: sign-in, sessions, webhook signatures,
+//! what may be done to an object. Core NATS, queue groups.
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tako_engine::actions::ActionInfo;
+use tako_engine::app::AppKey;
 
+use crate::command::ResourceName;
 use crate::envelope::{decode, encode};
 use crate::subject::PREFIX;
 use crate::{Bus, BusError};
@@ -66,6 +70,26 @@ pub struct WebhookVerified {
     pub ok: bool,
     /// Why not.
     pub message: String,
+}
+
+/// What may be done to this object of the Application's tree?
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ActionsList {
+    /// Whose.
+    pub app: AppKey,
+    /// To what.
+    pub resource: ResourceName,
+}
+
+/// The answer to [`ActionsList`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ActionsListed {
+    /// As HTTP.
+    pub code: u16,
+    /// Why there is no list.
+    pub message: String,
+    /// The actions.
+    pub actions: Vec<ActionInfo>,
 }
 
 impl Bus {

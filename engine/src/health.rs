@@ -1,11 +1,18 @@
-//! Health of one live object by its kind, and the roll-up (Argo CD, operator manual, "Resource Health"). Pure.
+//! Health of one live object by the user's scripts or by its kind, and the roll-up (Argo CD, operator manual,
+//! "Resource Health"). Pure.
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::app::HealthCode;
 use crate::resource::Manifest;
 
+mod custom;
 mod workload;
+
+pub use custom::HealthRules;
+
+/// Who judges what no script of the user's judges, in the order of asking.
+const JUDGES: &[fn(&Value) -> Option<Health>] = &[known];
 
 /// A verdict with its reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,51 +30,82 @@ impl Health {
     }
 }
 
-/// The health of a live object; `None` for kinds that have none.
-pub fn health_of(live: &Value) -> Option<Health> {
-    use HealthCode::{Degraded, Healthy, Progressing};
-    if !live["metadata"]["deletionTimestamp"].is_null() {
-        return Some(Health::new(Progressing, "Pending deletion"));
-    }
+/// The kinds that Argo CD judges without a script. A version that it does not judge is Unknown, as there.
+fn known(live: &Value) -> Option<Health> {
+    use HealthCode::{Degraded, Healthy, Progressing, Unknown};
     let object = Manifest(live.clone());
     let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let some = |pointer: &str| live.pointer(pointer).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    Some(match (object.group(), object.kind()) {
-        ("apps", "Deployment") => workload::deployment(live),
-        ("apps", "StatefulSet") => workload::stateful_set(live),
-        ("apps", "DaemonSet") => workload::daemon_set(live),
-        ("apps", "ReplicaSet") => workload::replica_set(live),
-        ("", "Pod") => workload::pod(live),
-        ("batch", "Job") => workload::job(live),
-        ("", "PersistentVolumeClaim") => match text("/status/phase") {
+    Some(match (object.group(), object.version(), object.kind()) {
+        ("apps", "v1", "Deployment") => workload::deployment(live),
+        ("apps", "v1", "StatefulSet") => workload::stateful_set(live),
+        ("apps", "v1", "DaemonSet") => workload::daemon_set(live),
+        ("apps", "v1", "ReplicaSet") => workload::replica_set(live),
+        ("", "v1", "Pod") => workload::pod(&object),
+        ("batch", "v1", "Job") => workload::job(live),
+        ("", "v1", "PersistentVolumeClaim") => match text("/status/phase") {
             "Lost" => Health::new(Degraded, ""),
             "Pending" => Health::new(Progressing, ""),
             "Bound" => Health::new(Healthy, ""),
             _ => Health::default(),
         },
-        ("", "Service") => match text("/spec/type") == "LoadBalancer" && !some("/status/loadBalancer/ingress") {
+        ("", "v1", "Service") => match text("/spec/type") == "LoadBalancer" && !some("/status/loadBalancer/ingress") {
             true => Health::new(Progressing, ""),
             false => Health::new(Healthy, ""),
         },
-        ("networking.k8s.io" | "extensions", "Ingress") => match some("/status/loadBalancer/ingress") {
+        ("networking.k8s.io" | "extensions", _, "Ingress") => match some("/status/loadBalancer/ingress") {
             true => Health::new(Healthy, ""),
             false => Health::new(Progressing, ""),
         },
-        ("apiregistration.k8s.io", "APIService") => match condition(live, "Available") {
+        ("apiregistration.k8s.io", "v1" | "v1beta1", "APIService") => match condition(live, "Available") {
             Some(found) if found["status"] == "True" => Health::new(Healthy, message(found)),
             Some(found) => Health::new(Progressing, message(found)),
             None => Health::new(Progressing, "Waiting to be processed"),
         },
-        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler(live),
-        ("argoproj.io", "Application") => application(live),
-        ("argoproj.io", "Workflow") => match text("/status/phase") {
+        ("autoscaling", "v1", "HorizontalPodAutoscaler") => autoscaler_v1(&object),
+        ("autoscaling", "v2", "HorizontalPodAutoscaler") => {
+            let conditions = live.pointer("/status/conditions").and_then(Value::as_array);
+            autoscaler(conditions.map(Vec::as_slice).unwrap_or_default())
+        }
+        ("argoproj.io", _, "Application") => application(live),
+        ("argoproj.io", _, "Workflow") => match text("/status/phase") {
             "" | "Pending" | "Running" => Health::new(Progressing, text("/status/message")),
             "Succeeded" => Health::new(Healthy, text("/status/message")),
             "Failed" | "Error" => Health::new(Degraded, text("/status/message")),
-            _ => Health::default(),
+            _ => Health::new(Unknown, text("/status/message")),
         },
+        (
+            group @ ("apps" | "extensions" | "" | "batch" | "apiregistration.k8s.io" | "autoscaling"),
+            version,
+            kind @ ("Deployment"
+            | "StatefulSet"
+            | "DaemonSet"
+            | "ReplicaSet"
+            | "Pod"
+            | "Job"
+            | "PersistentVolumeClaim"
+            | "Service"
+            | "APIService"
+            | "HorizontalPodAutoscaler"),
+        ) if belongs(group, kind) => {
+            let what = if kind == "HorizontalPodAutoscaler" { "HPA" } else { kind };
+            Health::new(Unknown, format!("unsupported {what} GVK: {group}/{version}, Kind={kind}"))
+        }
         _ => return None,
     })
+}
+
+/// Whether the kind is one that Argo CD judges in this group.
+fn belongs(group: &str, kind: &str) -> bool {
+    match group {
+        "apps" => matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet"),
+        "extensions" => matches!(kind, "Deployment" | "DaemonSet" | "ReplicaSet"),
+        "" => matches!(kind, "Pod" | "PersistentVolumeClaim" | "Service"),
+        "batch" => kind == "Job",
+        "apiregistration.k8s.io" => kind == "APIService",
+        "autoscaling" => kind == "HorizontalPodAutoscaler",
+        _ => false,
+    }
 }
 
 fn application(live: &Value) -> Health {
@@ -76,7 +114,18 @@ fn application(live: &Value) -> Health {
     Health::new(status.unwrap_or_default(), message)
 }
 
-fn autoscaler(live: &Value) -> Health {
+/// Version 1 has its conditions as JSON in an annotation.
+fn autoscaler_v1(object: &Manifest) -> Health {
+    let conditions = object.annotation("autoscaling.alpha.kubernetes.io/conditions").unwrap_or("[]");
+    match serde_json::from_str::<Vec<Value>>(conditions) {
+        Ok(conditions) => autoscaler(&conditions),
+        Err(error) => {
+            Health::new(HealthCode::Unknown, format!("failed to convert conditions annotation to typed: {error}"))
+        }
+    }
+}
+
+fn autoscaler(conditions: &[Value]) -> Health {
     const FAILED: [(&str, &[&str]); 2] = [
         ("AbleToScale", &["FailedGetScale", "FailedUpdateScale"]),
         (
@@ -91,17 +140,16 @@ fn autoscaler(live: &Value) -> Health {
             ],
         ),
     ];
+    let condition = |kind: &str| conditions.iter().find(|condition| condition["type"] == kind);
     for (kind, reasons) in FAILED {
-        if let Some(found) = condition(live, kind)
+        if let Some(found) = condition(kind)
             && found["reason"].as_str().is_some_and(|reason| reasons.contains(&reason))
         {
             return Health::new(HealthCode::Degraded, message(found));
         }
     }
-    let scaling = ["AbleToScale", "ScalingLimited"]
-        .into_iter()
-        .filter_map(|kind| condition(live, kind))
-        .find(|found| found["status"] == "True");
+    let scaling =
+        ["AbleToScale", "ScalingLimited"].into_iter().filter_map(condition).find(|found| found["status"] == "True");
     match scaling {
         Some(found) => Health::new(HealthCode::Healthy, message(found)),
         None => Health::new(HealthCode::Progressing, "Waiting to Autoscale"),
@@ -138,7 +186,7 @@ mod tests {
     use super::*;
 
     fn of(api_version: &str, kind: &str, spec: Value, status: Value) -> Option<HealthCode> {
-        health_of(&json!({"apiVersion": api_version, "kind": kind, "metadata": {"generation": 2}, "spec": spec, "status": status})).map(|health| health.status)
+        HealthRules::default().of(&json!({"apiVersion": api_version, "kind": kind, "metadata": {"generation": 2}, "spec": spec, "status": status})).map(|health| health.status)
     }
 
     #[test]
@@ -259,8 +307,76 @@ mod tests {
         for (api_version, kind, spec, status, want) in cases {
             assert_eq!(of(api_version, kind, spec.clone(), status.clone()), want, "{kind} {spec} {status}");
         }
-        let deleted = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"deletionTimestamp": "x"}});
-        assert_eq!(health_of(&deleted), Some(Health::new(Progressing, "Pending deletion")));
+    }
+
+    #[test]
+    fn the_row_of_the_autoscaler() {
+        use HealthCode::{Degraded, Healthy, Progressing, Unknown};
+        let conditions = |reason: &str, status: &str| json!([{"type": "AbleToScale", "status": status, "reason": reason, "message": "m"}]);
+        let live = |version: &str, conditions: &Value| {
+            json!({"apiVersion": format!("autoscaling/{version}"), "kind": "HorizontalPodAutoscaler", "status": {"conditions": conditions},
+                "metadata": {"annotations": {"autoscaling.alpha.kubernetes.io/conditions": conditions.to_string()}}})
+        };
+        let of = |live: &Value| HealthRules::default().of(live).unwrap();
+        for version in ["v1", "v2"] {
+            for (reason, status, want) in [
+                ("FailedGetScale", "False", Degraded),
+                ("SucceededRescale", "True", Healthy),
+                ("SucceededRescale", "False", Progressing),
+            ] {
+                assert_eq!(of(&live(version, &conditions(reason, status))).status, want, "{version} {reason} {status}");
+            }
+        }
+        let mut broken = live("v1", &json!([]));
+        assert_eq!(of(&broken), Health::new(Progressing, "Waiting to Autoscale"));
+        broken["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/conditions"] = json!("{");
+        assert_eq!(of(&broken).status, Unknown);
+        let old = of(&live("v2beta2", &json!([])));
+        let words = "unsupported HPA GVK: autoscaling/v2beta2, Kind=HorizontalPodAutoscaler";
+        assert_eq!(old, Health::new(Unknown, words));
+    }
+
+    #[test]
+    fn versions_that_are_not_judged_are_unknown() {
+        for (api_version, kind, unknown) in [
+            ("apps/v1beta1", "Deployment", true),
+            ("extensions/v1beta1", "ReplicaSet", true),
+            ("batch/v1beta1", "Job", true),
+            ("extensions/v1beta1", "Ingress", false),
+            ("batch/v1", "Pod", false),
+            ("extensions/v1beta1", "StatefulSet", false),
+        ] {
+            let health = of(api_version, kind, json!({}), json!({}));
+            assert_eq!(health == Some(HealthCode::Unknown), unknown, "{api_version} {kind}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_ignores_its_restart_policy_is_judged_like_a_server() {
+        use HealthCode::{Degraded, Healthy, Progressing};
+        let waiting =
+            json!({"phase": "Running", "containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]});
+        let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+        let hook = json!({"argocd.argoproj.io/ignore-restart-policy": "true", "argocd.argoproj.io/hook": "PreSync"});
+        for (annotations, status, want) in [
+            (json!({"argocd.argoproj.io/ignore-restart-policy": "true"}), &waiting, Degraded),
+            (json!({"argocd.argoproj.io/ignore-restart-policy": "true"}), &ready, Healthy),
+            (json!({"argocd.argoproj.io/ignore-restart-policy": "false"}), &ready, Progressing),
+            (hook, &waiting, Progressing),
+        ] {
+            let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": annotations}, "spec": {"restartPolicy": "Never"}, "status": status});
+            assert_eq!(HealthRules::default().of(&pod).unwrap().status, want, "{pod}");
+        }
+    }
+
+    #[test]
+    fn what_is_on_its_way_out_is_progressing() {
+        let deleted = |finalizers: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"deletionTimestamp": "x", "finalizers": finalizers}});
+        let of = |finalizers| HealthRules::default().of(&deleted(finalizers)).unwrap();
+        let pending = Health::new(HealthCode::Progressing, "Pending deletion");
+        assert_eq!(of(Value::Null), pending);
+        assert_eq!(of(json!(["x"])), pending);
+        assert_eq!(of(json!(["argocd.argoproj.io/hook-finalizer"])), Health::new(HealthCode::Healthy, ""));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::app::HealthCode;
-use crate::health::{Health, health_of};
+use crate::health::{Health, HealthRules};
 use crate::resource::Manifest;
 
 /// The annotation that makes a hook.
@@ -166,19 +166,25 @@ pub fn entry(live: Option<&Value>, mark: &str, policies: &[DeletePolicy]) -> Ent
     }
 }
 
+/// Whether our finalizer holds the object.
+pub(crate) fn is_held(live: &Value) -> bool {
+    let finalizers = live.pointer("/metadata/finalizers").and_then(Value::as_array);
+    finalizers.is_some_and(|all| all.iter().any(|one| one == FINALIZER))
+}
+
 fn is_deleted(live: &Value) -> bool {
     live.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null())
 }
 
 /// Where a hook stands: Healthy has ended well, Degraded and Unknown ended badly, all else still runs.
-pub fn progress(live: Option<&Value>) -> Health {
+pub fn progress(live: Option<&Value>, rules: &HealthRules) -> Health {
     match live {
         None => Health { status: HealthCode::Degraded, message: "it was deleted before it completed".to_owned() },
         Some(live) if is_deleted(live) => {
             Health { status: HealthCode::Degraded, message: "it was deleted before it completed".to_owned() }
         }
         // Kinds without health are done as soon as they are there.
-        Some(live) => health_of(live).unwrap_or(Health { status: HealthCode::Healthy, message: String::new() }),
+        Some(live) => rules.of(live).unwrap_or(Health { status: HealthCode::Healthy, message: String::new() }),
     }
 }
 
@@ -267,6 +273,7 @@ mod tests {
 
     #[test]
     fn a_hook_that_is_gone_has_failed() {
+        let progress = |live: Option<&Value>| super::progress(live, &HealthRules::default());
         assert_eq!(progress(None).status, HealthCode::Degraded);
         let job = |status: Value| json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {}, "status": status});
         assert_eq!(progress(Some(&job(json!({})))).status, HealthCode::Progressing);

@@ -6,6 +6,7 @@ use globset::{Glob, GlobMatcher};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::customizations;
 use crate::parse::parse_value;
 use crate::resource::ResourceKey;
 
@@ -81,24 +82,12 @@ impl Rules {
     }
 
     fn read_settings(&mut self, settings: &BTreeMap<String, String>) -> Result<(), String> {
-        const COMBINED: &str = "resource.customizations";
-        const SPLIT: &str = "resource.customizations.ignoreDifferences.";
-        if let Some(text) = settings.get(COMBINED) {
-            let all = parse_value(text).map_err(|error| format!("argocd-cm: {COMBINED}: {error}"))?;
-            for (name, entry) in all.as_object().into_iter().flatten() {
-                if let Some(text) = entry["ignoreDifferences"].as_str() {
-                    let (group, kind) = name.split_once('/').unwrap_or(("", name));
-                    self.push(group, kind, text, &format!("argocd-cm: {COMBINED}: {name}"))?;
-                }
-            }
-        }
-        for (key, text) in settings {
-            if let Some(name) = key.strip_prefix(SPLIT) {
-                let (group, kind) = match name {
-                    "all" => ("*", "*"),
-                    name => name.rsplit_once('_').unwrap_or(("", name)),
-                };
-                self.push(group, kind, text, &format!("argocd-cm: {key}"))?;
+        const PART: &str = "ignoreDifferences";
+        for part in customizations::parts(settings, PART, PART)? {
+            let all = part.group.is_empty() && part.kind == "all";
+            let (group, kind) = if all { ("*", "*") } else { (part.group.as_str(), part.kind.as_str()) };
+            if let Some(text) = part.text() {
+                self.push(group, kind, text, &part.field)?;
             }
         }
         Ok(())

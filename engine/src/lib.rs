@@ -1,17 +1,21 @@
 //! The pure core: the nouns of GitOps and the decisions about them. No IO, no clock, no async, no randomness.
 //!
 //! In the order of the pipeline: [`app`] and [`resource`] are the nouns; [`select`] and [`parse`] turn files into
-//! manifests; [`tracking`] marks them; [`diff`] compares, but for what [`ignore`] leaves out; [`health`] judges; [`automation`] decides; [`hook`], [`options`] and [`plan`] order,
-//! [`progress`] and [`retry`] lead an operation through its plan;
-//! [`deletion`] takes an Application away; [`tree`] shows. [`problem`] is the table of what users are told.
+//! manifests; [`tracking`] marks them; [`diff`] compares, but for what [`ignore`] leaves out; [`health`] judges, by
+//! the scripts of [`lua`] too; [`automation`] decides; [`hook`], [`options`] and [`plan`] order, [`progress`] and
+//! [`retry`] lead an operation through its plan; [`deletion`] takes an Application away; [`tree`] shows; [`actions`]
+//! are what users may do to one object. [`problem`] is the table of what users are told.
+pub mod actions;
 pub mod app;
 pub mod automation;
+mod customizations;
 pub mod deletion;
 pub mod diff;
 pub mod duration;
 pub mod health;
 pub mod hook;
 pub mod ignore;
+pub mod lua;
 pub mod managed_fields;
 pub mod options;
 pub mod parse;

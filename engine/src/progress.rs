@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::app::{HealthCode, Phase};
-use crate::health::health_of;
+use crate::health::HealthRules;
 use crate::hook::{self, DeletePolicy, SyncPhase};
 use crate::plan::{Action, Step, SyncPlan};
 
@@ -85,12 +85,12 @@ impl Progress {
     }
 
     /// Judges what runs and says what comes next. `live` answers for the steps of [`Progress::watched`].
-    pub fn advance(&mut self, plan: &SyncPlan, live: impl Fn(usize) -> Option<Value>) -> Next {
+    pub fn advance(&mut self, plan: &SyncPlan, live: impl Fn(usize) -> Option<Value>, rules: &HealthRules) -> Next {
         let waits = plan.waits();
         for (at, step) in plan.steps.iter().enumerate() {
             if self.records[at].standing == Standing::Running {
                 if waits {
-                    judge(step, &mut self.records[at], live(at).as_ref());
+                    judge(step, &mut self.records[at], live(at).as_ref(), rules);
                 } else {
                     self.records[at].standing = Standing::Succeeded;
                 }
@@ -201,7 +201,7 @@ fn is_of(entry: &Value, step: &Step) -> bool {
         && text("syncPhase") == format!("{:?}", step.phase)
 }
 
-fn judge(step: &Step, record: &mut Record, live: Option<&Value>) {
+fn judge(step: &Step, record: &mut Record, live: Option<&Value>, rules: &HealthRules) {
     use HealthCode::{Degraded, Healthy, Unknown};
     if let Action::Prune { uid, .. } = &step.action {
         let there = live.and_then(|live| live.pointer("/metadata/uid")).and_then(Value::as_str) == Some(uid);
@@ -211,13 +211,15 @@ fn judge(step: &Step, record: &mut Record, live: Option<&Value>) {
         return;
     }
     let hook = step.hook.is_some();
-    let health = if hook { hook::progress(live) } else { live.and_then(health_of).unwrap_or_default() };
+    let known = if hook { Some(hook::progress(live, rules)) } else { live.and_then(|live| rules.of(live)) };
+    // An object whose kind has no health needs none.
+    let needs_none = live.is_some() && known.is_none();
+    let health = known.unwrap_or_default();
     let judged = match health.status {
         Healthy => Standing::Succeeded,
         Degraded => Standing::Failed,
         Unknown if hook => Standing::Failed,
-        // An object whose kind has no health needs none.
-        Unknown if live.is_some_and(|live| health_of(live).is_none()) => Standing::Succeeded,
+        Unknown if needs_none => Standing::Succeeded,
         _ => Standing::Running,
     };
     record.standing = judged;
@@ -302,7 +304,7 @@ mod tests {
         for _ in 0..50 {
             // Everything is forgotten between two looks but what is recorded.
             let mut progress = Progress::resume(plan, &entries);
-            match progress.advance(plan, |at| Some(outcome(&plan.steps[at]))) {
+            match progress.advance(plan, |at| Some(outcome(&plan.steps[at])), &HealthRules::default()) {
                 Next::Run(steps) => {
                     waves.push(steps.iter().map(|at| plan.steps[*at].key.name.clone()).collect());
                     for at in steps {
@@ -372,7 +374,7 @@ mod tests {
                 ..PlanInputs::default()
             })
         };
-        let next = |plan: &SyncPlan| Progress::resume(plan, &[]).advance(plan, |_| None);
+        let next = |plan: &SyncPlan| Progress::resume(plan, &[]).advance(plan, |_| None, &HealthRules::default());
         assert_eq!(next(&plan(false)), Next::Wait("waiting for pruning confirmation of ConfigMap/old".into()));
         assert_eq!(next(&plan(true)), Next::Run(vec![0]));
     }
@@ -381,10 +383,10 @@ mod tests {
     fn what_is_waited_for_is_told() {
         let plan = full();
         let mut progress = Progress::resume(&plan, &[]);
-        assert_eq!(progress.advance(&plan, |_| None), Next::Run(vec![0]));
+        assert_eq!(progress.advance(&plan, |_| None, &HealthRules::default()), Next::Run(vec![0]));
         progress.records[0] = Record::begun(Standing::Running, "Synced", "created");
         assert_eq!(
-            progress.advance(&plan, |_| Some(job(""))),
+            progress.advance(&plan, |_| Some(job("")), &HealthRules::default()),
             Next::Wait("waiting for completion of hook batch/Job/pre".into())
         );
         assert!(may_yield(&plan, &progress, |_| Some(job(""))));

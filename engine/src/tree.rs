@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::health::{Health, health_of};
+use crate::health::{Health, HealthRules};
 use crate::resource::{Manifest, ResourceKey};
 
 /// A name for another object.
@@ -96,8 +96,8 @@ pub struct ResourceTree {
     pub nodes: Vec<ResourceNode>,
 }
 
-/// The node of a live object.
-pub fn node_from(live: &Value) -> ResourceNode {
+/// The node of a live object, with its health by these rules.
+pub fn node_from(live: &Value, rules: &HealthRules) -> ResourceNode {
     let object = Manifest(live.clone());
     let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     ResourceNode {
@@ -110,7 +110,7 @@ pub fn node_from(live: &Value) -> ResourceNode {
         parent_refs: parents(live, object.namespace().unwrap_or_default()),
         info: info(live, &object),
         images: images_of(live),
-        health: health_of(live),
+        health: rules.of(live),
         resource_version: text("/metadata/resourceVersion"),
         created_at: Some(text("/metadata/creationTimestamp")).filter(|time| !time.is_empty()),
     }
@@ -206,6 +206,6 @@ mod tests {
         let want = json!({"version": "v1", "kind": "Pod", "namespace": "n", "name": "p", "uid": "u", "resourceVersion": "7", "createdAt": "t", "images": ["a", "b"],
             "health": {"status": "Healthy"}, "parentRefs": [{"group": "apps", "version": "v1", "kind": "ReplicaSet", "namespace": "n", "name": "r", "uid": "o"}],
             "info": [{"name": "Status Reason", "value": "Running"}, {"name": "Node", "value": "node"}, {"name": "Containers", "value": "1/2"}, {"name": "Restart Count", "value": "2"}]});
-        assert_eq!(serde_json::to_value(node_from(&pod)).unwrap(), want);
+        assert_eq!(serde_json::to_value(node_from(&pod, &HealthRules::default())).unwrap(), want);
     }
 }

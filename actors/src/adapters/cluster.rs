@@ -67,6 +67,11 @@ impl ClusterError {
         matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 409)
     }
 
+    /// There is no such object or subresource (HTTP 404).
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 404)
+    }
+
     /// The object cannot be changed into what is wanted (HTTP 422: a field that may not change).
     pub(crate) fn is_invalid(&self) -> bool {
         matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 422)
@@ -246,6 +251,35 @@ impl Cluster {
                 api.replace(manifest.name(), &params, &object).await?
             }
             None => api.create(&params, &object).await?,
+        };
+        Ok(serde_json::to_value(answer)?)
+    }
+
+    /// Makes an object that must not be there yet.
+    pub(crate) async fn create(&self, manifest: &Manifest, dry_run: bool) -> Result<Value, ClusterError> {
+        let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
+        let params = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        let object: DynamicObject = serde_json::from_value(manifest.0.clone())?;
+        Ok(serde_json::to_value(self.api(&served, manifest.namespace()).create(&params, &object).await?)?)
+    }
+
+    /// Merge-patches exactly the object that was looked at: its resourceVersion and uid are preconditions.
+    pub(crate) async fn merge(
+        &self,
+        live: &Manifest,
+        mut patch: Value,
+        subresource: Option<&str>,
+    ) -> Result<Value, ClusterError> {
+        let served = self.served(live.group(), Some(live.version()), live.kind()).await?;
+        for field in ["uid", "resourceVersion"] {
+            patch["metadata"][field] = live.0["metadata"][field].clone();
+        }
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let api = self.api(&served, live.namespace());
+        let patch = Patch::Merge(&patch);
+        let answer = match subresource {
+            None => api.patch(live.name(), &params, &patch).await?,
+            Some(subresource) => api.patch_subresource(subresource, live.name(), &params, &patch).await?,
         };
         Ok(serde_json::to_value(answer)?)
     }

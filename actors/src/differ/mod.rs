@@ -270,7 +270,7 @@ impl Differ {
             version: manifest.version().to_owned(),
             status: Some(status),
             health: match &live {
-                Some(live) => health::health_of(live).filter(|health| health::counts(live, health)),
+                Some(live) => self.health(live),
                 None => Some(health::Health { status: HealthCode::Missing, message: String::new() }),
             },
             live: live.is_some(),
@@ -280,6 +280,11 @@ impl Differ {
             shared: live.as_ref().and_then(tracking::owner_of).map(|owner| owner.instance),
         };
         Ok((verdict, images))
+    }
+
+    /// As far as it counts for the Application.
+    fn health(&self, live: &Value) -> Option<health::Health> {
+        self.healths.now().rules.of(live).filter(|health| health::counts(live, health))
     }
 
     /// Live objects that carry our mark and are in git no more. Each is read again before it counts.
@@ -295,7 +300,7 @@ impl Differ {
                 key,
                 version: manifest.version().to_owned(),
                 status: object.then_some(SyncCode::OutOfSync),
-                health: health::health_of(&manifest.0).filter(|health| health::counts(&manifest.0, health)),
+                health: self.health(&manifest.0),
                 live: true,
                 requires_pruning: object,
                 hook: !object,

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde_json::Value;
 use tako_engine::resource::ResourceKey;
 use tako_engine::tracking;
-use tako_engine::tree::{ResourceNode, ResourceTree, node_from};
+use tako_engine::tree::{ResourceNode, ResourceTree};
 
 /// Owners followed upwards from an object; more is a cycle.
 const DEPTH_MAX: usize = 32;
@@ -14,6 +14,8 @@ const NODES_MAX: usize = 20_000;
 
 struct Entry {
     node: ResourceNode,
+    /// Which rules of health judged it.
+    rules: u64,
     owners: Vec<String>,
     /// The instance name of the Application whose mark it carries.
     instance: Option<String>,
@@ -38,15 +40,23 @@ pub(super) struct Effect {
 }
 
 impl Index {
-    /// An object appeared or changed.
-    pub(super) fn upsert(&mut self, live: &Value) -> Effect {
+    /// Whether this version of the object is known, as judged by these rules.
+    pub(super) fn knows(&self, uid: &str, resource_version: &str, rules: u64) -> bool {
+        self.by_uid
+            .get(uid)
+            .is_some_and(|known| known.rules == rules && known.node.resource_version == resource_version)
+    }
+
+    /// An object appeared or changed, or other rules judge it: `node` is what they make of it.
+    pub(super) fn upsert(&mut self, live: &Value, node: ResourceNode, rules: u64) -> Effect {
         let mut effect = Effect::default();
-        let node = node_from(live);
         let uid = node.uid.clone();
-        if uid.is_empty() {
+        if uid.is_empty() || self.knows(&uid, &node.resource_version, rules) {
             return effect;
         }
-        if self.by_uid.get(&uid).is_some_and(|known| known.node.resource_version == node.resource_version) {
+        if let Some(known) = self.by_uid.get_mut(&uid).filter(|known| known.node == node) {
+            // The same object, and its new judges agree with the old ones.
+            known.rules = rules;
             return effect;
         }
         let key = key_of(&node);
@@ -72,7 +82,7 @@ impl Index {
         }
         self.uid_of.insert(key, uid.clone());
         let managed = instance.is_some();
-        self.by_uid.insert(uid.clone(), Entry { node, owners, instance });
+        self.by_uid.insert(uid.clone(), Entry { node, rules, owners, instance });
         for instance in self.instances_of(&uid) {
             if managed || health_changed {
                 effect.compare.insert(instance.clone());
@@ -194,6 +204,8 @@ pub(super) fn merge(into: &mut Effect, more: Effect) {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tako_engine::health::{Health, HealthRules};
+    use tako_engine::tree::node_from;
 
     use super::*;
 
@@ -210,6 +222,12 @@ mod tests {
         object
     }
 
+    impl Index {
+        fn put(&mut self, live: &Value) -> Effect {
+            self.upsert(live, node_from(live, &HealthRules::default()), 0)
+        }
+    }
+
     fn set(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(ToString::to_string).collect()
     }
@@ -217,9 +235,9 @@ mod tests {
     #[test]
     fn a_tree_holds_what_its_roots_own_in_whatever_order_they_come() {
         let mut index = Index::default();
-        assert_eq!(index.upsert(&object("Pod", "p", "1", Some("rs"), false)), Effect::default());
-        index.upsert(&object("ReplicaSet", "rs", "1", Some("d"), false));
-        let effect = index.upsert(&object("Deployment", "d", "1", None, true));
+        assert_eq!(index.put(&object("Pod", "p", "1", Some("rs"), false)), Effect::default());
+        index.put(&object("ReplicaSet", "rs", "1", Some("d"), false));
+        let effect = index.put(&object("Deployment", "d", "1", None, true));
         assert_eq!(effect.compare, set(&["app"]));
         let names: Vec<_> = index.tree("app").nodes.iter().map(|node| node.name.clone()).collect();
         assert_eq!(names, ["d", "p", "rs"]);
@@ -228,16 +246,30 @@ mod tests {
     #[test]
     fn the_same_version_again_wakes_nobody() {
         let mut index = Index::default();
-        index.upsert(&object("Deployment", "d", "1", None, true));
-        assert_eq!(index.upsert(&object("Deployment", "d", "1", None, true)), Effect::default());
-        assert_eq!(index.upsert(&object("Deployment", "d", "2", None, true)).compare, set(&["app"]));
+        index.put(&object("Deployment", "d", "1", None, true));
+        assert_eq!(index.put(&object("Deployment", "d", "1", None, true)), Effect::default());
+        assert_eq!(index.put(&object("Deployment", "d", "2", None, true)).compare, set(&["app"]));
+    }
+
+    #[test]
+    fn other_rules_judge_anew() {
+        let mut index = Index::default();
+        let live = object("Deployment", "d", "1", None, true);
+        index.put(&live);
+        let mut node = node_from(&live, &HealthRules::default());
+        assert_eq!(index.upsert(&live, node.clone(), 1), Effect::default(), "they agree");
+        assert!(index.knows("d", "1", 1) && !index.knows("d", "1", 2));
+        node.health = Some(Health { message: "not so".to_owned(), ..Health::default() });
+        let effect = index.upsert(&live, node.clone(), 2);
+        assert_eq!((effect.trees, effect.compare), (set(&["app"]), set(&["app"])));
+        assert_eq!(index.tree("app").nodes[0].health, node.health);
     }
 
     #[test]
     fn gone_is_gone_by_event_or_by_list() {
         let mut index = Index::default();
         for name in ["a", "b"] {
-            index.upsert(&object("Deployment", name, "1", None, true));
+            index.put(&object("Deployment", name, "1", None, true));
         }
         assert_eq!(index.remove("a").compare, set(&["app"]));
         assert_eq!(index.retain("apps", "Deployment", &HashSet::new()).trees, set(&["app"]));

@@ -13,11 +13,13 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 use tako_bus::{Bucket, Bus, Cause, Work, WorkNote};
 use tako_engine::app::AppKey;
+use tako_engine::tree::node_from;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use self::index::{Effect, Index};
 use crate::adapters::cluster::Cluster;
+use crate::healths::{Healths, Rules};
 
 /// Changes within this time become one tree and one wake-up.
 const GATHER: Duration = Duration::from_millis(20);
@@ -42,6 +44,7 @@ pub(crate) struct Observer {
     bus: Bus,
     cluster: Cluster,
     control_namespace: String,
+    healths: Healths,
     index: Mutex<Index>,
     changed: Mutex<Effect>,
     wake: Notify,
@@ -50,11 +53,12 @@ pub(crate) struct Observer {
 
 impl Observer {
     /// Starts watching.
-    pub(crate) fn start(bus: Bus, cluster: Cluster, control_namespace: String) -> Arc<Self> {
+    pub(crate) fn start(bus: Bus, cluster: Cluster, healths: Healths, control_namespace: String) -> Arc<Self> {
         let observer = Arc::new(Self {
             bus,
             cluster,
             control_namespace,
+            healths,
             index: Mutex::default(),
             changed: Mutex::default(),
             wake: Notify::new(),
@@ -73,6 +77,7 @@ impl Observer {
     /// One watch a served kind; kinds that come or go are taken up or left.
     async fn watch_kinds(self: Arc<Self>) {
         let mut watches: HashMap<(String, String), JoinHandle<()>> = HashMap::new();
+        let mut rules = self.healths.now().number;
         loop {
             match self.cluster.discover().await {
                 Ok(served) => {
@@ -100,7 +105,15 @@ impl Observer {
                     continue;
                 }
             }
-            let _ = tokio::time::timeout(REDISCOVER, self.kinds_changed.notified()).await;
+            tokio::select! {
+                () = tokio::time::sleep(REDISCOVER) => {}
+                () = self.kinds_changed.notified() => {}
+                // The index keeps no objects to judge anew: all are listed again, under the new rules.
+                () = self.healths.changed(rules) => {
+                    rules = self.healths.now().number;
+                    watches.drain().for_each(|(_, watch)| watch.abort());
+                }
+            }
         }
     }
 
@@ -146,8 +159,15 @@ impl Observer {
             api_version: resource.api_version.clone(),
             kind: resource.kind.clone(),
         });
+        let (uid, version) = (object.uid().unwrap_or_default(), object.resource_version().unwrap_or_default());
+        let Rules { number, rules } = self.healths.now();
+        if self.index().knows(&uid, &version, number) {
+            return;
+        }
         if let Ok(live) = serde_json::to_value(object) {
-            let effect = self.index().upsert(&live);
+            // Judged before the index is taken: a script may take its time.
+            let node = node_from(&live, &rules);
+            let effect = self.index().upsert(&live, node, number);
             self.note(effect);
         }
     }

@@ -1,17 +1,21 @@
 //! User commands: each is written into the Application with a compare-and-swap and then answered.
-//! A command delivered twice finds its own mark and is not carried out twice.
+//! A command delivered twice finds its own mark and is not carried out twice; a resource action, which leaves no mark,
+//! is acked before it begins.
+use std::sync::Arc;
+
 use serde_json::{Value, json};
-use tako_bus::{Bus, Command, CommandItem, Reply};
+use tako_bus::{Bus, Command, CommandItem, Delivery, Reply};
 use tako_engine::app::{AppKey, Application, Phase};
 
+use super::actions::ResourceActions;
 use crate::adapters::cluster::{Applications, ClusterError};
 
 /// Conflicts in a row before a command gives up; each means that somebody else wrote in between.
-const ATTEMPTS: usize = 10;
+pub(super) const ATTEMPTS: usize = 10;
 const OPID: &str = "takobune.dev/operation-id";
 
 /// Takes commands for ever.
-pub(super) async fn serve(bus: Bus, applications: Applications) {
+pub(super) async fn serve(bus: Bus, applications: Applications, actions: Arc<ResourceActions>) {
     loop {
         let mut inbox = match bus.commands(16).await {
             Ok(inbox) => inbox,
@@ -22,12 +26,13 @@ pub(super) async fn serve(bus: Bus, applications: Applications) {
             }
         };
         while let Some(delivery) = inbox.next().await {
-            let (bus, applications) = (bus.clone(), applications.clone());
+            let (bus, applications, actions) = (bus.clone(), applications.clone(), actions.clone());
             tokio::spawn(async move {
-                let reply = carry_out(&applications, &delivery.body).await;
-                if let Err(error) = bus.reply(delivery.body.opid, &reply).await {
-                    tracing::warn!(%error, "answer not sent");
+                if matches!(delivery.body.command, Command::RunAction { .. }) {
+                    return at_most_once(&bus, &actions, delivery).await;
                 }
+                let reply = carry_out(&applications, &delivery.body).await;
+                answer_with(&bus, &delivery.body, &reply).await;
                 if let Err(error) = delivery.ack().await {
                     tracing::warn!(%error, "command not acked; it may come again and will find itself done");
                 }
@@ -36,10 +41,27 @@ pub(super) async fn serve(bus: Bus, applications: Applications) {
     }
 }
 
+/// To restart twice, or to switch on and off again, is worse than to be told to look.
+async fn at_most_once(bus: &Bus, actions: &ResourceActions, delivery: Delivery<CommandItem>) {
+    let item = delivery.body.clone();
+    if let Err(error) = delivery.ack().await {
+        tracing::warn!(%error, "command not acked; it comes again, and nothing was done yet");
+        return;
+    }
+    if let Command::RunAction { app, resource, action, params } = &item.command {
+        let reply = actions.run(app, resource, action, params, &item).await;
+        answer_with(bus, &item, &reply).await;
+    }
+}
+
+async fn answer_with(bus: &Bus, item: &CommandItem, reply: &Reply) {
+    if let Err(error) = bus.reply(item.opid, reply).await {
+        tracing::warn!(%error, "answer not sent");
+    }
+}
+
 async fn carry_out(applications: &Applications, item: &CommandItem) -> Reply {
-    let key = match &item.command {
-        Command::Sync { app, .. } | Command::Refresh { app, .. } | Command::Terminate { app } => app,
-    };
+    let key = item.command.app();
     for _ in 0..ATTEMPTS {
         let app = match applications.get(key).await {
             Ok(Some(app)) => app,
@@ -100,6 +122,8 @@ fn patch_for(app: &Application, item: &CommandItem) -> Result<Option<Value>, Box
             }
             _ => Err(Box::new(refused(400, "Unable to terminate operation. No operation is in progress".to_owned()))),
         },
+        // Changes another object, not the Application.
+        Command::RunAction { .. } => Ok(None),
     }
 }
 
@@ -107,6 +131,6 @@ fn answer(app: &Application) -> Reply {
     Reply { ok: true, code: 200, message: String::new(), body: serde_json::to_value(app).unwrap_or_default() }
 }
 
-fn refused(code: u16, message: String) -> Reply {
+pub(super) fn refused(code: u16, message: String) -> Reply {
     Reply { ok: false, code, message, body: Value::Null }
 }

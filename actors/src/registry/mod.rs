@@ -1,6 +1,7 @@
 //! Watches the control namespace (Applications, `argocd-cm`, `argocd-cmd-params-cm`) and keeps their snapshots on the bus; wakes the
 //! stages that an Application's change concerns; carries out what users command, writing it into the
 //! Application first, so that no command lives on the bus alone.
+mod actions;
 mod commands;
 
 use std::collections::{HashMap, HashSet};
@@ -12,11 +13,13 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
-use tako_bus::{Bucket, Bus, Cause, Work, WorkNote};
+use tako_bus::rpc::ActionsList;
+use tako_bus::{Bucket, Bus, BusError, Cause, Work, WorkNote};
 use tako_engine::app::{AppKey, Application, ApplicationSpec, Phase};
 
-use crate::adapters::cluster::{Applications, application};
-use crate::settings::{self, SettingsRecord};
+use self::actions::ResourceActions;
+use crate::adapters::cluster::{Applications, Cluster, application};
+use crate::settings::{self, Settings, SettingsRecord};
 
 /// The actor: three loops that share nothing but their handles.
 pub(crate) struct Registry {
@@ -39,14 +42,28 @@ struct Seen {
 
 impl Registry {
     /// Starts the loops.
-    pub(crate) fn start(bus: Bus, client: Client, namespace: String) -> Arc<Self> {
+    pub(crate) async fn start(
+        bus: Bus,
+        client: Client,
+        cluster: Cluster,
+        settings: Settings,
+        namespace: String,
+    ) -> Result<Arc<Self>, BusError> {
         let registry = Arc::new(Self { bus, applications: Applications::new(client.clone()), client, namespace });
+        let (bus, applications) = (registry.bus.clone(), registry.applications.clone());
+        let actions = Arc::new(ResourceActions::new(bus.clone(), cluster, applications.clone(), settings));
+        let listing = actions.clone();
+        bus.serve("actions.list", "registry", move |ask: ActionsList| {
+            let listing = listing.clone();
+            async move { listing.list(ask).await }
+        })
+        .await?;
         tokio::spawn(registry.clone().watch_applications());
         for map in [settings::SETTINGS, settings::PARAMETERS] {
             tokio::spawn(registry.clone().watch_settings(map));
         }
-        tokio::spawn(commands::serve(registry.bus.clone(), registry.applications.clone()));
-        registry
+        tokio::spawn(commands::serve(bus, applications, actions));
+        Ok(registry)
     }
 
     /// Watches, and lists anew whenever the bus may have lost what it was told.

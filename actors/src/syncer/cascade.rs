@@ -92,7 +92,8 @@ impl Syncer {
             Ok(found) => found,
             Err(problem) => return self.hold(app, &problem).await,
         };
-        match deletion::lead(&steps, &live, hook::progress) {
+        let healths = self.healths.now().rules;
+        match deletion::lead(&steps, &live, |live| hook::progress(live, &healths)) {
             Next::Make(wave) => {
                 for at in wave {
                     let Action::Apply(manifest) = &steps[at].action else { continue };
@@ -138,7 +139,8 @@ impl Syncer {
     async fn clean_hooks(&self, app: &Application, phase: SyncPhase) -> Result<Outcome, SyncerError> {
         // What cannot be rendered any more has no hooks to be cleaned: they stay where they are.
         let (steps, live) = self.deletion_hooks(app, phase).await?.unwrap_or_default();
-        let deleted = deletion::cleaned(&steps, &live, hook::progress);
+        let healths = self.healths.now().rules;
+        let deleted = deletion::cleaned(&steps, &live, |live| hook::progress(live, &healths));
         for (at, step) in steps.iter().enumerate() {
             self.let_go(step, deleted.contains(&at)).await?;
         }

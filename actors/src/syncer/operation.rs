@@ -126,7 +126,7 @@ impl Syncer {
         let mut released = HashSet::new();
         loop {
             let live = self.live(plan, &progress.watched(plan)).await?;
-            let next = progress.advance(plan, |at| live.get(&at).cloned());
+            let next = progress.advance(plan, |at| live.get(&at).cloned(), &self.healths.now().rules);
             // The end of a hook is on record before the hook is let go of: what it came to cannot be lost.
             let ended: Vec<_> = progress.ended_hooks(plan).into_iter().filter(|(at, _)| released.insert(*at)).collect();
             if !ended.is_empty() {

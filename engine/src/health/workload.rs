@@ -3,6 +3,8 @@ use serde_json::Value;
 
 use super::{Health, condition, message};
 use crate::app::HealthCode::{Degraded, Healthy, Progressing, Suspended, Unknown};
+use crate::hook::{self, Part};
+use crate::resource::Manifest;
 
 fn number(live: &Value, pointer: &str) -> i64 {
     live.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
@@ -148,15 +150,20 @@ pub(super) fn replica_set(live: &Value) -> Health {
     Health::new(Healthy, "")
 }
 
-fn containers(live: &Value) -> impl Iterator<Item = &Value> {
-    ["/status/initContainerStatuses", "/status/containerStatuses"]
-        .into_iter()
-        .filter_map(|pointer| live.pointer(pointer)?.as_array())
-        .flatten()
+fn statuses<'a>(live: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    live.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
-pub(super) fn pod(live: &Value) -> Health {
-    let always = matches!(text(live, "/spec/restartPolicy"), "" | "Always");
+fn containers(live: &Value) -> impl Iterator<Item = &Value> {
+    statuses(live, "/status/initContainerStatuses").chain(statuses(live, "/status/containerStatuses"))
+}
+
+/// By its restart policy; with `ignore-restart-policy` like one that is always restarted, unless it is a hook.
+pub(super) fn pod(object: &Manifest) -> Health {
+    let live = &object.0;
+    let ignored = object.annotation("argocd.argoproj.io/ignore-restart-policy") == Some("true")
+        && !matches!(hook::part_of(object), Part::Hook(_));
+    let always = ignored || matches!(text(live, "/spec/restartPolicy"), "" | "Always");
     if always {
         let waits: Vec<&str> = containers(live)
             .filter_map(|container| container.pointer("/state/waiting"))
@@ -178,7 +185,9 @@ pub(super) fn pod(live: &Value) -> Health {
         "Failed" => Health::new(Degraded, failure(live)),
         "Running" if always && ready => Health::new(Healthy, text(live, "/status/message")),
         "Running"
-            if always && containers(live).any(|container| container.pointer("/lastState/terminated").is_some()) =>
+            if always
+                && statuses(live, "/status/containerStatuses")
+                    .any(|container| container.pointer("/lastState/terminated").is_some()) =>
         {
             Health::new(Degraded, text(live, "/status/message"))
         }

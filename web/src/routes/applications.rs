@@ -29,12 +29,12 @@ struct Query {
     project: String,
 }
 
-fn key(state: &State, name: &str, namespace: &str) -> AppKey {
+pub(super) fn key(state: &State, name: &str, namespace: &str) -> AppKey {
     let namespace = if namespace.is_empty() { &state.control_namespace } else { namespace };
     AppKey { namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
-fn find(state: &State, key: &AppKey) -> Result<std::sync::Arc<Application>, WebError> {
+pub(super) fn find(state: &State, key: &AppKey) -> Result<std::sync::Arc<Application>, WebError> {
     state
         .model
         .app(&key.to_string())
@@ -161,7 +161,7 @@ async fn terminate(
 }
 
 /// Audits first: a command that cannot be recorded is not carried out.
-async fn run(
+pub(super) async fn run(
     state: &State,
     app: &Application,
     account: &Account,
@@ -189,7 +189,7 @@ async fn run(
         .await?
 }
 
-fn answer(reply: Reply) -> Result<HttpResponse, WebError> {
+pub(super) fn answer(reply: Reply) -> Result<HttpResponse, WebError> {
     match (reply.ok, reply.code) {
         (true, _) => Ok(HttpResponse::Ok().json(reply.body)),
         (false, 404) => Err(WebError::NotFound(reply.message)),

@@ -1,4 +1,5 @@
 //! The routes, one file a family.
+mod actions;
 mod applications;
 mod live;
 mod session;
@@ -25,6 +26,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .route("/api/version", web::get().to(version))
         .configure(session::configure)
         .configure(applications::configure)
+        .configure(actions::configure)
         .configure(webhook::configure)
         .route("/api/v1/live", web::get().to(live::open))
         .service(
