@@ -5,6 +5,8 @@ use serde_json::Value;
 use crate::app::HealthCode;
 use crate::resource::Manifest;
 
+mod kstatus;
+mod library;
 mod workload;
 
 /// A verdict with its reason.
@@ -66,7 +68,7 @@ pub fn health_of(live: &Value) -> Option<Health> {
             "Failed" | "Error" => Health::new(Degraded, text("/status/message")),
             _ => Health::default(),
         },
-        _ => return None,
+        _ => return library::judge(live).or_else(|| kstatus::judge(live)),
     })
 }
 
@@ -254,7 +256,7 @@ mod tests {
                 Some(Healthy),
             ),
             ("v1", "ConfigMap", json!({}), json!({}), None),
-            ("batch/v1", "CronJob", json!({}), json!({}), None),
+            ("batch/v1", "CronJob", json!({}), json!({}), Some(Healthy)),
         ];
         for (api_version, kind, spec, status, want) in cases {
             assert_eq!(of(api_version, kind, spec.clone(), status.clone()), want, "{kind} {spec} {status}");
