@@ -7,12 +7,14 @@ use crate::app::HealthCode;
 use crate::resource::Manifest;
 
 mod custom;
+mod kstatus;
+mod library;
 mod workload;
 
 pub use custom::HealthRules;
 
 /// Who judges what no script of the user's judges, in the order of asking.
-const JUDGES: &[fn(&Value) -> Option<Health>] = &[known];
+const JUDGES: &[fn(&Value) -> Option<Health>] = &[library::judge, known, kstatus::judge];
 
 /// A verdict with its reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -302,7 +304,7 @@ mod tests {
                 Some(Healthy),
             ),
             ("v1", "ConfigMap", json!({}), json!({}), None),
-            ("batch/v1", "CronJob", json!({}), json!({}), None),
+            ("batch/v1", "CronJob", json!({}), json!({}), Some(Healthy)),
         ];
         for (api_version, kind, spec, status, want) in cases {
             assert_eq!(of(api_version, kind, spec.clone(), status.clone()), want, "{kind} {spec} {status}");
