@@ -8,6 +8,7 @@ pub mod app;
 pub mod automation;
 pub mod diff;
 pub mod duration;
+pub mod glob;
 pub mod health;
 pub mod hook;
 pub mod ignore;
