@@ -4,8 +4,12 @@
 //! manifests; [`tracking`] marks them; [`diff`] compares, but for what [`ignore`] leaves out; [`health`] judges; [`automation`] decides; [`hook`], [`options`] and [`plan`] order,
 //! [`progress`] and [`retry`] lead an operation through its plan;
 //! [`tree`] shows. [`problem`] is the table of what users are told.
+#[macro_use]
+mod shape;
+
 pub mod app;
 pub mod automation;
+pub mod cron;
 pub mod diff;
 pub mod duration;
 pub mod glob;
@@ -17,8 +21,12 @@ pub mod parse;
 pub mod plan;
 pub mod problem;
 pub mod progress;
+pub mod project;
+pub mod repo_url;
 pub mod resource;
 pub mod retry;
 pub mod select;
 pub mod tracking;
 pub mod tree;
+pub mod validate;
+pub mod windows;
