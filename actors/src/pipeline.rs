@@ -12,6 +12,7 @@ use crate::compared::Compared;
 use crate::differ::Differ;
 use crate::ignored::IgnoreRules;
 use crate::observer::Observer;
+use crate::projects::Projects;
 use crate::registry::Registry;
 use crate::renderer::Renderer;
 use crate::runtime::stage;
@@ -148,10 +149,10 @@ pub async fn start(
         stage::start(Renderer::new(bus.clone(), git.clone()), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Watcher) {
-        stage::start(Watcher::start(bus.clone(), git, settings), bus.clone(), pool.clone(), arbiter);
+        stage::start(Watcher::start(bus.clone(), git, settings.clone()), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Registry) {
-        Registry::start(bus.clone(), client, namespace);
+        Registry::start(bus.clone(), client, namespace, Projects::start(bus.clone(), settings));
     }
     Ok(())
 }

@@ -489,6 +489,17 @@ impl Application {
         self.spec.sync_policy.as_ref()?.automated.as_ref().filter(|automated| automated.enabled != Some(false))
     }
 
+    /// It has several sources, also when it is one in a list.
+    pub fn has_multiple_sources(&self) -> bool {
+        !self.spec.sources.is_empty() && self.spec.other.get("sourceHydrator").is_none_or(Value::is_null)
+    }
+
+    /// Nothing of it is to be looked at or written (annotation `skip-reconcile`, read as Go reads booleans).
+    pub fn skips_reconcile(&self) -> bool {
+        let value = self.metadata.annotations.get("argocd.argoproj.io/skip-reconcile").map(String::as_str);
+        matches!(value, Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
+    }
+
     /// The source; of several, the first.
     pub fn source(&self) -> Option<&Source> {
         self.spec.source.as_ref().or(self.spec.sources.first())

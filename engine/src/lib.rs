@@ -1,9 +1,11 @@
 //! The pure core: the nouns of GitOps and the decisions about them. No IO, no clock, no async, no randomness.
 //!
-//! In the order of the pipeline: [`app`] and [`resource`] are the nouns; [`select`] and [`parse`] turn files into
-//! manifests; [`tracking`] marks them; [`diff`] compares, but for what [`ignore`] leaves out; [`health`] judges; [`automation`] decides; [`hook`], [`options`] and [`plan`] order,
-//! [`progress`] and [`retry`] lead an operation through its plan;
-//! [`tree`] shows. [`problem`] is the table of what users are told.
+//! In the order of the pipeline: [`app`], [`project`] and [`resource`] are the nouns; [`validate`] asks whether an
+//! Application may be; [`select`] and [`parse`] turn files into manifests; [`tracking`] marks them; [`diff`] compares,
+//! but for what [`ignore`] leaves out; [`health`] judges; [`automation`] decides, [`requests`] does so for users,
+//! and [`windows`] says when; [`hook`], [`options`] and [`plan`] order, [`progress`] and [`retry`] lead an operation
+//! through its plan; [`tree`] shows. [`glob`], [`cron`], [`duration`] and [`repo_url`] read what Go reads.
+//! [`problem`] is the table of what users are told.
 #[macro_use]
 mod shape;
 
@@ -23,6 +25,7 @@ pub mod problem;
 pub mod progress;
 pub mod project;
 pub mod repo_url;
+pub mod requests;
 pub mod resource;
 pub mod retry;
 pub mod select;

@@ -1,7 +1,8 @@
-//! Watches the control namespace (Applications, `argocd-cm`) and keeps their snapshots on the bus; wakes the
+//! Watches the control namespace (Applications, AppProjects, `argocd-cm`) and keeps their snapshots on the bus; wakes the
 //! stages that an Application's change concerns; carries out what users command, writing it into the
 //! Application first, so that no command lives on the bus alone.
 mod commands;
+mod projects;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash as _, Hasher as _};
@@ -16,6 +17,7 @@ use tako_bus::{Bucket, Bus, Cause, Work, WorkNote};
 use tako_engine::app::{AppKey, Application, ApplicationSpec, Phase};
 
 use crate::adapters::cluster::{Applications, application};
+use crate::projects::Projects;
 use crate::settings::{self, SettingsRecord};
 
 /// The actor: three loops that share nothing but their handles.
@@ -39,11 +41,13 @@ struct Seen {
 
 impl Registry {
     /// Starts the loops.
-    pub(crate) fn start(bus: Bus, client: Client, namespace: String) -> Arc<Self> {
+    pub(crate) fn start(bus: Bus, client: Client, namespace: String, projects: Projects) -> Arc<Self> {
         let registry = Arc::new(Self { bus, applications: Applications::new(client.clone()), client, namespace });
         tokio::spawn(registry.clone().watch_applications());
         tokio::spawn(registry.clone().watch_settings());
-        tokio::spawn(commands::serve(registry.bus.clone(), registry.applications.clone()));
+        let (bus, client) = (registry.bus.clone(), registry.client.clone());
+        tokio::spawn(projects::watch(bus.clone(), client, registry.namespace.clone()));
+        tokio::spawn(commands::serve(bus, registry.applications.clone(), projects));
         registry
     }
 

@@ -83,11 +83,11 @@ impl AppProject {
             let by_name = !cluster.name.is_empty() && matches(name, &cluster.name, &[]);
             let by_server = !cluster.server.is_empty() && matches(server, &cluster.server, &[]);
             let there = matches(entry_namespace, namespace, &[]);
+            let cluster_denied = (!by_name && denies(name)) || (!by_server && denies(server));
+            let namespace_denied = denies(entry_namespace) && by_server;
             if (by_server || by_name) && there {
                 permitted = true;
-            } else if there && ((!by_name && denies(name)) || (!by_server && denies(server))) {
-                return false;
-            } else if !there && denies(entry_namespace) && by_server {
+            } else if (there && cluster_denied) || (!there && namespace_denied) {
                 return false;
             }
         }
