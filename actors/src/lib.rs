@@ -2,7 +2,7 @@
 //!
 //! | actor | wakes on | does | says |
 //! |---|---|---|---|
-//! | [`registry`] | watches of the control namespace, user commands | keeps Applications and settings on the bus | buckets `apps`, `settings` |
+//! | [`registry`] | watches of the control namespace, user commands | keeps Applications, AppProjects and settings on the bus | buckets `apps`, `projects`, `settings` |
 //! | [`watcher`] | webhook, timer, a changed Application | fetches a repository once, sees what moved | bucket `refs`, `revision.moved` |
 //! | [`renderer`] | a moved revision, a changed source | works out the target state | bucket `targets`, `manifests.rendered` |
 //! | [`observer`] | watches of the destination cluster | keeps resource trees | bucket `trees` |
@@ -17,6 +17,7 @@ mod healths;
 mod ignored;
 mod observer;
 mod pipeline;
+mod projects;
 mod registry;
 mod renderer;
 mod runtime;

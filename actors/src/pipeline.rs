@@ -13,6 +13,7 @@ use crate::differ::Differ;
 use crate::healths::Healths;
 use crate::ignored::IgnoreRules;
 use crate::observer::Observer;
+use crate::projects::Projects;
 use crate::registry::Registry;
 use crate::renderer::Renderer;
 use crate::runtime::stage;
@@ -121,6 +122,7 @@ pub async fn start(
         compared: Compared::default(),
         rules: IgnoreRules::new(settings.clone()),
         healths: Healths::new(settings.clone()),
+        projects: Projects::start(bus.clone(), settings.clone()),
         settings: settings.clone(),
         control_namespace: namespace.clone(),
     };
@@ -140,10 +142,10 @@ pub async fn start(
         stage::start(Renderer::new(bus.clone(), shared.git.clone()), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Watcher) {
-        stage::start(Watcher::start(bus.clone(), shared.git, settings.clone()), bus.clone(), pool.clone(), arbiter);
+        stage::start(Watcher::start(bus.clone(), shared.git.clone(), settings), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Registry) {
-        Registry::start(bus.clone(), client, shared.cluster, settings, namespace).await?;
+        Registry::start(shared, client).await?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::adapters::git::GitCache;
 use crate::compared::Compared;
 use crate::healths::Healths;
 use crate::ignored::IgnoreRules;
+use crate::projects::Projects;
 use crate::settings::Settings;
 
 /// The handles.
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) rules: IgnoreRules,
     /// How health is judged.
     pub(crate) healths: Healths,
+    /// The AppProjects.
+    pub(crate) projects: Projects,
     /// The settings.
     pub(crate) settings: Settings,
     /// The namespace of the control plane.

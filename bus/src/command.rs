@@ -6,6 +6,7 @@ use async_nats::jetstream::consumer::{AckPolicy, pull};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tako_engine::app::AppKey;
+use tako_engine::requests::{RollbackRequest, SyncRequest};
 use uuid::Uuid;
 
 use crate::envelope::{Cause, cause_of, decode, encode, headers};
@@ -18,12 +19,23 @@ const ACK_WAIT: Duration = Duration::from_secs(60);
 /// What a user wants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// Begin an operation.
+    /// Begin a sync.
     Sync {
         /// Whose.
         app: AppKey,
-        /// `operation` in the shape of the Application CRD.
-        operation: serde_json::Value,
+        /// What is asked for.
+        request: Box<SyncRequest>,
+        /// Who asks, as the operation names them.
+        username: String,
+    },
+    /// Begin a sync to an earlier deployment.
+    Rollback {
+        /// Whose.
+        app: AppKey,
+        /// Which.
+        request: RollbackRequest,
+        /// Who asks, as the operation names them.
+        username: String,
     },
     /// Look at git and the cluster again.
     Refresh {
@@ -70,16 +82,18 @@ impl Command {
     fn verb(&self) -> &'static str {
         match self {
             Self::Sync { .. } => "sync",
+            Self::Rollback { .. } => "rollback",
             Self::Refresh { .. } => "refresh",
             Self::Terminate { .. } => "terminate",
             Self::RunAction { .. } => "action",
         }
     }
 
-    /// Whose Application it is about.
+    /// The Application that it is about.
     pub fn app(&self) -> &AppKey {
         match self {
             Self::Sync { app, .. }
+            | Self::Rollback { app, .. }
             | Self::Refresh { app, .. }
             | Self::Terminate { app }
             | Self::RunAction { app, .. } => app,
@@ -103,7 +117,7 @@ pub struct CommandItem {
 pub struct Reply {
     /// It was done.
     pub ok: bool,
-    /// As HTTP.
+    /// As HTTP; what the state of things does not allow is 412.
     pub code: u16,
     /// In words, when it was not.
     pub message: String,

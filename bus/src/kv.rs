@@ -25,6 +25,8 @@ pub enum Bucket {
     Refs,
     /// `argocd-cm` → its data (registry).
     Settings,
+    /// `<ns>.<project>` → AppProject (registry).
+    Projects,
 }
 
 impl Bucket {
@@ -35,6 +37,7 @@ impl Bucket {
             Self::Targets => "targets",
             Self::Refs => "refs",
             Self::Settings => "settings",
+            Self::Projects => "projects",
         }
     }
 
@@ -45,6 +48,7 @@ impl Bucket {
             Self::Targets => "KV_targets",
             Self::Refs => "KV_refs",
             Self::Settings => "KV_settings",
+            Self::Projects => "KV_projects",
         }
     }
 }

@@ -147,6 +147,7 @@ pub const STREAMS: &[StreamRow] = &[
     kv("KV_targets", "$KV.targets.>", 64, "target states: revision, digest, error"),
     kv("KV_refs", "$KV.refs.>", 64, "where followed revisions point"),
     kv("KV_settings", "$KV.settings.>", 16, "argocd-cm"),
+    kv("KV_projects", "$KV.projects.>", 16, "AppProjects as the API server has them"),
     StreamRow {
         max_age: Duration::from_secs(30 * 24 * 60 * 60),
         ..kv("KV_blob", "$KV.blob.>", 1024, "bodies by digest")

@@ -117,7 +117,8 @@ impl Bus {
             ack_policy: AckPolicy::Explicit,
             ack_wait: ACK_WAIT,
             max_deliver: -1,
-            max_ack_pending: 20_000,
+            // What waits for a time (a sync window, the next self-heal) rests here unacked, one message an Application.
+            max_ack_pending: 100_000,
             ..pull::Config::default()
         };
         let read = |payload: &[u8], headers: Option<&async_nats::HeaderMap>| {

@@ -39,20 +39,6 @@ impl AppKey {
 /// Unknown fields, kept.
 pub type Other = Map<String, Value>;
 
-macro_rules! shape {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
-        pub struct $name {
-            $($(#[$field_doc])* pub $field: $kind,)*
-            /// Fields that nobody here acts upon.
-            #[serde(flatten)]
-            pub other: Other,
-        }
-    };
-}
-
 /// An Application object.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -254,6 +240,21 @@ shape! {
         /// `Name=value`.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         sync_options: Vec<String>,
+        /// The commits, of several sources.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        revisions: Vec<String>,
+        /// The source to take instead of the Application's own (rollback).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        source: Option<Source>,
+        /// As `source`, several.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        sources: Vec<Source>,
+        /// `{apply: {force}}` or `{hook: {force}}`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sync_strategy: Option<Value>,
+        /// Manifests given by hand instead of git's (local sync).
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        manifests: Vec<String>,
         /// How often self-heal tried this revision.
         #[serde(skip_serializing_if = "Option::is_none")]
         auto_heal_attempts_count: Option<i64>,
@@ -311,6 +312,9 @@ shape! {
         /// The commit compared with.
         #[serde(skip_serializing_if = "Option::is_none")]
         revision: Option<String>,
+        /// The commits, of several sources.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        revisions: Vec<String>,
     }
 }
 shape! {
@@ -388,7 +392,17 @@ shape! {
     /// `status.operationState.syncResult`.
     SyncResult {
         /// The commit.
+        #[serde(skip_serializing_if = "String::is_empty")]
         revision: String,
+        /// The commits, of several sources.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        revisions: Vec<String>,
+        /// What it was made from.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        source: Option<Source>,
+        /// As `source`, several.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        sources: Vec<Source>,
         /// One entry a step.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         resources: Vec<Value>,
@@ -400,7 +414,17 @@ shape! {
         /// Counts up.
         id: i64,
         /// The commit.
+        #[serde(skip_serializing_if = "String::is_empty")]
         revision: String,
+        /// The commits, of several sources.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        revisions: Vec<String>,
+        /// What it was made from.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        source: Option<Source>,
+        /// As `source`, several.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        sources: Vec<Source>,
     }
 }
 
@@ -477,6 +501,17 @@ impl Application {
     /// The policy of automated sync, if it is on.
     pub fn automated(&self) -> Option<&Automated> {
         self.spec.sync_policy.as_ref()?.automated.as_ref().filter(|automated| automated.enabled != Some(false))
+    }
+
+    /// It has several sources, also when it is one in a list.
+    pub fn has_multiple_sources(&self) -> bool {
+        !self.spec.sources.is_empty() && self.spec.other.get("sourceHydrator").is_none_or(Value::is_null)
+    }
+
+    /// Nothing of it is to be looked at or written (annotation `skip-reconcile`, read as Go reads booleans).
+    pub fn skips_reconcile(&self) -> bool {
+        let value = self.metadata.annotations.get("argocd.argoproj.io/skip-reconcile").map(String::as_str);
+        matches!(value, Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
     }
 
     /// The source; of several, the first.

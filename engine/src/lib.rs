@@ -1,17 +1,24 @@
 //! The pure core: the nouns of GitOps and the decisions about them. No IO, no clock, no async, no randomness.
 //!
-//! In the order of the pipeline: [`app`] and [`resource`] are the nouns; [`select`] and [`parse`] turn files into
-//! manifests; [`tracking`] marks them; [`diff`] compares, but for what [`ignore`] leaves out; [`health`] judges, by
-//! the scripts of [`lua`] too; [`automation`] decides; [`hook`], [`options`] and [`plan`] order, [`progress`] and
+//! In the order of the pipeline: [`app`], [`project`] and [`resource`] are the nouns; [`validate`] asks whether an
+//! Application may be; [`select`] and [`parse`] turn files into manifests; [`tracking`] marks them; [`diff`] compares,
+//! but for what [`ignore`] leaves out; [`health`] judges, by the scripts of [`lua`] too; [`automation`] decides,
+//! [`requests`] does so for users, and [`windows`] says when; [`hook`], [`options`] and [`plan`] order, [`progress`] and
 //! [`retry`] lead an operation through its plan; [`deletion`] takes an Application away; [`tree`] shows; [`actions`]
-//! are what users may do to one object. [`problem`] is the table of what users are told.
+//! are what users may do to one object. [`glob`], [`cron`], [`duration`] and [`repo_url`] read what Go reads.
+//! [`problem`] is the table of what users are told.
+#[macro_use]
+mod shape;
+
 pub mod actions;
 pub mod app;
 pub mod automation;
+pub mod cron;
 mod customizations;
 pub mod deletion;
 pub mod diff;
 pub mod duration;
+pub mod glob;
 pub mod health;
 pub mod hook;
 pub mod ignore;
@@ -22,8 +29,13 @@ pub mod parse;
 pub mod plan;
 pub mod problem;
 pub mod progress;
+pub mod project;
+pub mod repo_url;
+pub mod requests;
 pub mod resource;
 pub mod retry;
 pub mod select;
 pub mod tracking;
 pub mod tree;
+pub mod validate;
+pub mod windows;

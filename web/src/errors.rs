@@ -22,6 +22,9 @@ pub enum WebError {
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// Not in the state that things are in.
+    #[error("{0}")]
+    Precondition(String),
     /// Something behind us does not answer.
     #[error("{0}")]
     Unavailable(String),
@@ -40,6 +43,7 @@ impl WebError {
             Self::Invalid(_) => 3,
             Self::NotFound(_) => 5,
             Self::Forbidden(_) => 7,
+            Self::Precondition(_) => 9,
             Self::Unavailable(_) => 14,
             Self::Unauthenticated | Self::WrongPassword(_) => 16,
         }
@@ -49,7 +53,7 @@ impl WebError {
 impl ResponseError for WebError {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::Invalid(_) | Self::Precondition(_) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -21,6 +21,8 @@ use crate::runtime::stage::{Outcome, Stage};
 use crate::shared::Shared;
 use crate::{gather, now, targets};
 
+/// What waits for longer is looked at before: a message may rest on the bus only so long.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(3600);
 /// Objects compared at once for one Application.
 const PARALLEL: usize = 8;
 
@@ -120,11 +122,14 @@ impl Differ {
         }
     }
 
-    async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<(), DifferError> {
-        let Some(record) = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&key.token()).await? else { return Ok(()) };
-        let Some(app) = self.applications.get(key).await? else { return Ok(()) };
-        if app.metadata.deletion_timestamp.is_some() {
-            return Ok(());
+    /// How long until it should be looked at again although nothing changes, if it should.
+    async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<Option<Duration>, DifferError> {
+        let Some(record) = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&key.token()).await? else {
+            return Ok(None);
+        };
+        let Some(app) = self.applications.get(key).await? else { return Ok(None) };
+        if app.metadata.deletion_timestamp.is_some() || app.skips_reconcile() {
+            return Ok(None);
         }
         let verdict = self.judge(&app, record).await?;
         // What an operation waits for may just have come about, or a newer revision may end its waiting.
@@ -311,7 +316,12 @@ impl Differ {
         Ok(extras)
     }
 
-    async fn record(&self, app: Application, verdict: Verdict, item: &WorkItem) -> Result<(), DifferError> {
+    async fn record(
+        &self,
+        app: Application,
+        verdict: Verdict,
+        item: &WorkItem,
+    ) -> Result<Option<Duration>, DifferError> {
         let at = now();
         let next = status::next_status(&app, &verdict, &at, &self.control_namespace);
         let facts = automation::Facts {
@@ -325,8 +335,11 @@ impl Differ {
                 .iter()
                 .filter(|object| object.out_of_sync())
                 .all(|object| object.requires_pruning),
+            ..automation::Facts::default()
         };
-        let decision = automation::decide(&app, &facts);
+        let moment = jiff::Timestamp::now();
+        let decision = automation::decide(&app, &facts, moment);
+        let mut look_again = None;
         let mut patch = status::patch(&app, &next, &at);
         if let Some(finalizers) = verdict
             .deletion_hooks
@@ -345,7 +358,8 @@ impl Differ {
                 patch["metadata"]["resourceVersion"] = json!(app.metadata.resource_version);
                 wanted = Some(operation);
             }
-            Decision::Wait { reason } => {
+            Decision::Wait { reason, until } => {
+                look_again = until.map(|until| until.duration_since(moment).unsigned_abs());
                 tracing::debug!(app = %app.key(), reason, "no automated sync");
                 if let Some(condition) = status::sync_error(&app, &verdict, &reason, &at) {
                     conditions.push(condition);
@@ -354,14 +368,15 @@ impl Differ {
             }
         }
         if status::is_empty(&patch) {
-            return Ok(());
+            return Ok(look_again);
         }
         match self.applications.patch(&app.key(), &patch).await {
             Ok(_) => {}
             // Somebody wrote between our look and our word: look again.
             Err(error) if error.is_conflict() => {
                 let note = WorkNote { hard: false, reason: "the Application changed meanwhile".to_owned() };
-                return Ok(self.bus.wake(&Work::Compare { app: app.key() }, note, &item.cause).await?);
+                self.bus.wake(&Work::Compare { app: app.key() }, note, &item.cause).await?;
+                return Ok(None);
             }
             Err(error) => return Err(error.into()),
         }
@@ -384,7 +399,7 @@ impl Differ {
                 tracing::warn!(%error, "event not recorded");
             }
         });
-        Ok(())
+        Ok(look_again)
     }
 }
 
@@ -485,7 +500,8 @@ impl Stage for Differ {
     async fn run(&self, item: WorkItem) -> Outcome {
         let Work::Compare { app } = &item.work else { return Outcome::Done };
         match self.work(&app.clone(), &item).await {
-            Ok(()) => Outcome::Done,
+            Ok(None) => Outcome::Done,
+            Ok(Some(pause)) => Outcome::Again(pause.min(LOOK_AGAIN_MAX)),
             Err(error) => {
                 tracing::warn!(%app, %error, "comparison not finished; it is tried again");
                 Outcome::Again(Duration::from_secs(2))

@@ -188,6 +188,11 @@ pub(super) fn is_empty(patch: &Value) -> bool {
 /// The operation that automated sync asks for, in the shape that Argo CD writes.
 pub(super) fn automated_operation(app: &Application, verdict: &Verdict, prune: bool, self_heal: bool) -> Value {
     let mut sync = json!({"revision": verdict.revision});
+    if app.has_multiple_sources() {
+        sync["sources"] = json!(app.spec.sources);
+    } else if let Some(source) = &app.spec.source {
+        sync["source"] = json!(source);
+    }
     if prune {
         sync["prune"] = json!(true);
     }

@@ -5,17 +5,20 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tako_bus::{Bus, Command, CommandItem, Delivery, Reply};
-use tako_engine::app::{AppKey, Application, Phase};
+use tako_engine::app::{AppKey, Application, Operation};
+use tako_engine::requests::{self, Code, Refusal};
+use tako_engine::windows::SyncWindow;
 
 use super::actions::ResourceActions;
 use crate::adapters::cluster::{Applications, ClusterError};
+use crate::projects::Projects;
 
 /// Conflicts in a row before a command gives up; each means that somebody else wrote in between.
 pub(super) const ATTEMPTS: usize = 10;
 const OPID: &str = "takobune.dev/operation-id";
 
 /// Takes commands for ever.
-pub(super) async fn serve(bus: Bus, applications: Applications, actions: Arc<ResourceActions>) {
+pub(super) async fn serve(bus: Bus, applications: Applications, projects: Projects, actions: Arc<ResourceActions>) {
     loop {
         let mut inbox = match bus.commands(16).await {
             Ok(inbox) => inbox,
@@ -26,12 +29,13 @@ pub(super) async fn serve(bus: Bus, applications: Applications, actions: Arc<Res
             }
         };
         while let Some(delivery) = inbox.next().await {
-            let (bus, applications, actions) = (bus.clone(), applications.clone(), actions.clone());
+            let (bus, applications, projects) = (bus.clone(), applications.clone(), projects.clone());
+            let actions = actions.clone();
             tokio::spawn(async move {
                 if matches!(delivery.body.command, Command::RunAction { .. }) {
                     return at_most_once(&bus, &actions, delivery).await;
                 }
-                let reply = carry_out(&applications, &delivery.body).await;
+                let reply = carry_out(&applications, &projects, &delivery.body).await;
                 answer_with(&bus, &delivery.body, &reply).await;
                 if let Err(error) = delivery.ack().await {
                     tracing::warn!(%error, "command not acked; it may come again and will find itself done");
@@ -60,7 +64,7 @@ async fn answer_with(bus: &Bus, item: &CommandItem, reply: &Reply) {
     }
 }
 
-async fn carry_out(applications: &Applications, item: &CommandItem) -> Reply {
+async fn carry_out(applications: &Applications, projects: &Projects, item: &CommandItem) -> Reply {
     let key = item.command.app();
     for _ in 0..ATTEMPTS {
         let app = match applications.get(key).await {
@@ -68,7 +72,14 @@ async fn carry_out(applications: &Applications, item: &CommandItem) -> Reply {
             Ok(None) => return refused(404, format!("applications.argoproj.io \"{}\" not found", key.name)),
             Err(error) => return refused(503, format!("the API server does not answer: {error}")),
         };
-        let patch = match patch_for(&app, item) {
+        let windows = match item.command {
+            Command::Sync { .. } => projects.windows_of(&app).await,
+            _ => Some(Vec::new()),
+        };
+        let Some(windows) = windows else {
+            return refused(503, "the projects are not read yet; try again".to_owned());
+        };
+        let patch = match patch_for(&app, item, &windows, jiff::Timestamp::now()) {
             Ok(Some(patch)) => patch,
             Ok(None) => return answer(&app),
             Err(reply) => return *reply,
@@ -93,38 +104,52 @@ async fn write(
 }
 
 /// The patch of a command; `None` when it is done already.
-fn patch_for(app: &Application, item: &CommandItem) -> Result<Option<Value>, Box<Reply>> {
-    let running = app
-        .status
-        .as_ref()
-        .and_then(|status| status.operation_state.as_ref())
-        .filter(|state| matches!(state.phase, Phase::Running | Phase::Terminating));
+fn patch_for(
+    app: &Application,
+    item: &CommandItem,
+    windows: &[SyncWindow],
+    now: jiff::Timestamp,
+) -> Result<Option<Value>, Box<Reply>> {
+    let done = app.metadata.annotations.get(OPID) == Some(&item.opid.to_string());
     match &item.command {
-        Command::Sync { operation, .. } => {
-            if app.metadata.annotations.get(OPID) == Some(&item.opid.to_string()) {
-                return Ok(None);
-            }
-            if app.operation.is_some() {
-                return Err(Box::new(refused(400, "another operation is already in progress".to_owned())));
-            }
-            if app.metadata.deletion_timestamp.is_some() {
-                return Err(Box::new(refused(400, "application is deleting".to_owned())));
-            }
-            Ok(Some(json!({"metadata": {"annotations": {OPID: item.opid}}, "operation": operation})))
+        Command::Sync { .. } | Command::Rollback { .. } if done => Ok(None),
+        Command::Sync { request, username, .. } => {
+            let operation = requests::check_sync(app, request, username, windows, now).map_err(refusal)?;
+            Ok(Some(begin(app, item, &operation)))
+        }
+        Command::Rollback { request, username, .. } => {
+            let operation = requests::check_rollback(app, *request, username).map_err(refusal)?;
+            Ok(Some(begin(app, item, &operation)))
         }
         Command::Refresh { hard, .. } => {
             let kind = if *hard { "hard" } else { "normal" };
             Ok(Some(json!({"metadata": {"annotations": {"argocd.argoproj.io/refresh": kind}}})))
         }
-        Command::Terminate { .. } => match running {
-            Some(_) if app.operation.is_some() => {
-                Ok(Some(json!({"status": {"operationState": {"phase": "Terminating"}}})))
-            }
-            _ => Err(Box::new(refused(400, "Unable to terminate operation. No operation is in progress".to_owned()))),
-        },
+        Command::Terminate { .. } => {
+            requests::check_terminate(app).map_err(refusal)?;
+            Ok(Some(json!({"status": {"operationState": {"phase": "Terminating"}}})))
+        }
         // Changes another object, not the Application.
         Command::RunAction { .. } => Ok(None),
     }
+}
+
+/// The operation, in the place of the record of the one before (as Argo CD's `SetAppOperation`).
+fn begin(app: &Application, item: &CommandItem, operation: &Operation) -> Value {
+    let mut patch = json!({"metadata": {"annotations": {OPID: item.opid}}, "operation": operation});
+    if app.operation_state().is_some() {
+        patch["status"] = json!({"operationState": null});
+    }
+    patch
+}
+
+fn refusal(refusal: Refusal) -> Box<Reply> {
+    let code = match refusal.code {
+        Code::InvalidArgument => 400,
+        Code::PermissionDenied => 403,
+        Code::FailedPrecondition => 412,
+    };
+    Box::new(refused(code, refusal.message))
 }
 
 fn answer(app: &Application) -> Reply {
@@ -133,4 +158,61 @@ fn answer(app: &Application) -> Reply {
 
 pub(super) fn refused(code: u16, message: String) -> Reply {
     Reply { ok: false, code, message, body: Value::Null }
+}
+
+#[cfg(test)]
+mod tests {
+    use tako_bus::Cause;
+    use tako_engine::requests::{RollbackRequest, SyncRequest};
+
+    use super::*;
+
+    fn app(operation: Value) -> Application {
+        let object = json!({
+            "metadata": {"name": "a", "namespace": "n"},
+            "spec": {"project": "p", "destination": {}, "source": {"repoURL": "https://x/y", "path": "."}},
+            "operation": operation,
+            "status": {
+                "operationState": {"operation": {}, "phase": "Failed"},
+                "history": [{"id": 1, "revision": "c1", "source": {"repoURL": "https://x/y", "path": "."}}],
+            },
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn item(command: impl Fn(AppKey) -> Command) -> CommandItem {
+        let key = AppKey { namespace: "n".into(), name: "a".into() };
+        CommandItem { opid: uuid::Uuid::now_v7(), command: command(key), cause: Cause::root("user:admin") }
+    }
+
+    #[test]
+    fn a_command_is_written_into_the_application_once() {
+        let sync = item(|app| Command::Sync {
+            app,
+            request: Box::new(SyncRequest { prune: Some(true), ..SyncRequest::default() }),
+            username: "admin".into(),
+        });
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let patch = patch_for(&app(Value::Null), &sync, &[], now).unwrap().unwrap();
+        assert_eq!(patch["operation"]["sync"]["prune"], true);
+        assert_eq!(patch["operation"]["initiatedBy"]["username"], "admin");
+        assert_eq!(patch["status"], json!({"operationState": null}));
+        let mut again = app(json!({"sync": {}}));
+        let refused = patch_for(&again, &sync, &[], now).unwrap_err();
+        assert_eq!((refused.code, refused.message.as_str()), (412, "another operation is already in progress"));
+        again.metadata.annotations.insert(OPID.into(), sync.opid.to_string());
+        assert_eq!(patch_for(&again, &sync, &[], now), Ok(None));
+        let rollback = |id| {
+            item(move |app| Command::Rollback {
+                app,
+                request: RollbackRequest { id, ..RollbackRequest::default() },
+                username: "admin".into(),
+            })
+        };
+        let patch = patch_for(&app(Value::Null), &rollback(1), &[], now).unwrap().unwrap();
+        assert_eq!(patch["operation"]["sync"]["revision"], "c1");
+        assert_eq!(patch_for(&app(Value::Null), &rollback(2), &[], now).unwrap_err().code, 400);
+        let terminate = item(|app| Command::Terminate { app });
+        assert_eq!(patch_for(&app(json!({"sync": {}})), &terminate, &[], now).unwrap_err().code, 400);
+    }
 }

@@ -1,8 +1,10 @@
-//! Watches the control namespace (Applications, `argocd-cm`, `argocd-cmd-params-cm`) and keeps their snapshots on the bus; wakes the
+//! Watches the control namespace (Applications, AppProjects, `argocd-cm`, `argocd-cmd-params-cm`) and keeps their
+//! snapshots on the bus; wakes the
 //! stages that an Application's change concerns; carries out what users command, writing it into the
 //! Application first, so that no command lives on the bus alone.
 mod actions;
 mod commands;
+mod projects;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash as _, Hasher as _};
@@ -18,8 +20,9 @@ use tako_bus::{Bucket, Bus, BusError, Cause, Work, WorkNote};
 use tako_engine::app::{AppKey, Application, ApplicationSpec, Phase};
 
 use self::actions::ResourceActions;
-use crate::adapters::cluster::{Applications, Cluster, application};
-use crate::settings::{self, Settings, SettingsRecord};
+use crate::adapters::cluster::{Applications, application};
+use crate::settings::{self, SettingsRecord};
+use crate::shared::Shared;
 
 /// The actor: three loops that share nothing but their handles.
 pub(crate) struct Registry {
@@ -42,16 +45,10 @@ struct Seen {
 
 impl Registry {
     /// Starts the loops.
-    pub(crate) async fn start(
-        bus: Bus,
-        client: Client,
-        cluster: Cluster,
-        settings: Settings,
-        namespace: String,
-    ) -> Result<Arc<Self>, BusError> {
-        let registry = Arc::new(Self { bus, applications: Applications::new(client.clone()), client, namespace });
-        let (bus, applications) = (registry.bus.clone(), registry.applications.clone());
+    pub(crate) async fn start(shared: Shared, client: Client) -> Result<Arc<Self>, BusError> {
+        let Shared { bus, cluster, applications, settings, projects, control_namespace: namespace, .. } = shared;
         let actions = Arc::new(ResourceActions::new(bus.clone(), cluster, applications.clone(), settings));
+        let registry = Arc::new(Self { bus: bus.clone(), applications: applications.clone(), client, namespace });
         let listing = actions.clone();
         bus.serve("actions.list", "registry", move |ask: ActionsList| {
             let listing = listing.clone();
@@ -62,7 +59,8 @@ impl Registry {
         for map in [settings::SETTINGS, settings::PARAMETERS] {
             tokio::spawn(registry.clone().watch_settings(map));
         }
-        tokio::spawn(commands::serve(bus, applications, actions));
+        tokio::spawn(projects::watch(bus.clone(), registry.client.clone(), registry.namespace.clone()));
+        tokio::spawn(commands::serve(bus, applications, projects, actions));
         Ok(registry)
     }
 

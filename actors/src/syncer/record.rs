@@ -80,7 +80,17 @@ fn unix(text: &str) -> Option<i64> {
 }
 
 fn result(app: &Application, ended: &Ended) -> Value {
-    json!({"revision": ended.revision, "source": app.source(), "resources": ended.resources})
+    synced(app, &ended.revision, &ended.resources)
+}
+
+/// What automated sync compares with before it tries again: the commit and the source or sources.
+fn synced(app: &Application, revision: &str, resources: &[Value]) -> Value {
+    let mut result = json!({"revision": revision, "resources": resources});
+    match app.has_multiple_sources() {
+        true => result["sources"] = json!(app.spec.sources),
+        false => result["source"] = json!(app.source()),
+    }
+    result
 }
 
 /// The patch that puts on record how far the operation is; `None` when the record says that already.
@@ -92,7 +102,7 @@ pub(super) fn progress(app: &Application, revision: &str, entries: &[Value], mes
     if known && state.message == message {
         return None;
     }
-    let result = json!({"revision": revision, "source": app.source(), "resources": entries});
+    let result = synced(app, revision, entries);
     Some(json!({"status": {"operationState": {"message": message, "syncResult": result}}}))
 }
 

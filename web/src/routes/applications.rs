@@ -1,14 +1,16 @@
-//! `/api/v1/applications`: reads from the read model; sync and refresh by command, audited first.
+//! `/api/v1/applications`: reads from the read model; sync, rollback and refresh by command, audited first.
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tako_bus::{AuditRecord, Cause, Command, Reply};
 use tako_engine::app::{AppKey, Application};
+use tako_engine::requests::{self, RollbackRequest, SyncRequest};
 
 use crate::auth::Account;
-use crate::{State, WebError};
+use crate::{State, WebError, projects};
 
 const COMMAND_WITHIN: Duration = Duration::from_secs(10);
 
@@ -18,6 +20,8 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .route("/api/v1/applications/{name}", web::get().to(get))
         .route("/api/v1/applications/{name}/resource-tree", web::get().to(tree))
         .route("/api/v1/applications/{name}/sync", web::post().to(sync))
+        .route("/api/v1/applications/{name}/rollback", web::post().to(rollback))
+        .route("/api/v1/applications/{name}/syncwindows", web::get().to(sync_windows))
         .route("/api/v1/applications/{name}/operation", web::delete().to(terminate));
 }
 
@@ -81,71 +85,69 @@ async fn tree(
     Ok(HttpResponse::Ok().json(tree.as_ref()))
 }
 
-/// The body of Argo CD's sync request, as far as it is acted upon.
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct SyncRequest {
-    revision: String,
-    dry_run: bool,
-    prune: bool,
-    app_namespace: String,
-    resources: Vec<Value>,
-    sync_options: Option<SyncOptions>,
-    strategy: Value,
-    infos: Vec<Value>,
-    retry_strategy: Value,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct SyncOptions {
-    items: Vec<String>,
+/// A request's body, and the part of it that says which Application is meant.
+fn body<T: DeserializeOwned + Default>(body: &web::Bytes, query: &Query) -> Result<(T, String), WebError> {
+    #[derive(Deserialize, Default)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Whose {
+        app_namespace: Option<String>,
+    }
+    let invalid = |error: serde_json::Error| WebError::Invalid(error.to_string());
+    if body.is_empty() {
+        return Ok((T::default(), query.app_namespace.clone()));
+    }
+    let whose: Whose = serde_json::from_slice(body).map_err(invalid)?;
+    let namespace = whose.app_namespace.filter(|namespace| !namespace.is_empty());
+    Ok((serde_json::from_slice(body).map_err(invalid)?, namespace.unwrap_or_else(|| query.app_namespace.clone())))
 }
 
 async fn sync(
     state: web::Data<State>,
     path: web::Path<String>,
     query: web::Query<Query>,
-    body: web::Bytes,
+    bytes: web::Bytes,
     account: Account,
 ) -> Result<HttpResponse, WebError> {
-    let request: SyncRequest = match body.is_empty() {
-        true => SyncRequest::default(),
-        false => serde_json::from_slice(&body).map_err(|error| WebError::Invalid(error.to_string()))?,
-    };
-    let namespace = if request.app_namespace.is_empty() { &query.app_namespace } else { &request.app_namespace };
-    let key = key(&state, &path, namespace);
+    let (request, namespace): (SyncRequest, String) = body(&bytes, &query)?;
+    let key = key(&state, &path, &namespace);
     let app = find(&state, &key)?;
-    let operation = operation(&request, &account.name, &app);
-    let command = Command::Sync { app: key, operation: operation.clone() };
-    answer(run(&state, &app, &account, "sync", operation, command).await?)
+    let mut detail = serde_json::to_value(&request).unwrap_or_default();
+    if let Some(manifests) = &request.manifests {
+        // There may be Secrets among them: the record only tells that there were some.
+        detail["manifests"] = json!(manifests.len());
+    }
+    let command = Command::Sync { app: key, request: Box::new(request), username: account.name.clone() };
+    answer(run(&state, &app, &account, "sync", detail, command).await?)
 }
 
-fn operation(request: &SyncRequest, username: &str, app: &Application) -> Value {
-    let mut sync = json!({});
-    let own = app.spec.sync_policy.as_ref().map(|policy| policy.sync_options.clone()).unwrap_or_default();
-    let options = request.sync_options.as_ref().map_or(own, |options| options.items.clone());
-    let fields = [
-        ("revision", json!(request.revision), !request.revision.is_empty()),
-        ("prune", json!(true), request.prune),
-        ("dryRun", json!(true), request.dry_run),
-        ("resources", json!(request.resources), !request.resources.is_empty()),
-        ("syncOptions", json!(options), !options.is_empty()),
-        ("syncStrategy", request.strategy.clone(), !request.strategy.is_null()),
-    ];
-    for (name, value, given) in fields {
-        if given {
-            sync[name] = value;
-        }
-    }
-    let mut operation = json!({"sync": sync, "initiatedBy": {"username": username}});
-    if !request.infos.is_empty() {
-        operation["info"] = json!(request.infos);
-    }
-    if !request.retry_strategy.is_null() {
-        operation["retry"] = request.retry_strategy.clone();
-    }
-    operation
+async fn rollback(
+    state: web::Data<State>,
+    path: web::Path<String>,
+    query: web::Query<Query>,
+    bytes: web::Bytes,
+    account: Account,
+) -> Result<HttpResponse, WebError> {
+    let (request, namespace): (RollbackRequest, String) = body(&bytes, &query)?;
+    let key = key(&state, &path, &namespace);
+    let app = find(&state, &key)?;
+    let detail = serde_json::to_value(request).unwrap_or_default();
+    let command = Command::Rollback { app: key, request, username: account.name.clone() };
+    answer(run(&state, &app, &account, "rollback", detail, command).await?)
+}
+
+async fn sync_windows(
+    state: web::Data<State>,
+    path: web::Path<String>,
+    query: web::Query<Query>,
+    _: Account,
+) -> Result<HttpResponse, WebError> {
+    let key = key(&state, &path, &query.app_namespace);
+    let app = find(&state, &key)?;
+    let (bus, namespace) = (state.bus.clone(), state.control_namespace.clone());
+    let project = app.spec.project.clone();
+    let windows = state.on_pool(async move { projects::sync_windows(&bus, &namespace, &project).await }).await??;
+    let answer = requests::sync_windows(&app, &windows, jiff::Timestamp::now()).map_err(WebError::Invalid)?;
+    Ok(HttpResponse::Ok().json(answer))
 }
 
 async fn terminate(
@@ -193,6 +195,8 @@ pub(super) fn answer(reply: Reply) -> Result<HttpResponse, WebError> {
     match (reply.ok, reply.code) {
         (true, _) => Ok(HttpResponse::Ok().json(reply.body)),
         (false, 404) => Err(WebError::NotFound(reply.message)),
+        (false, 403) => Err(WebError::Forbidden(reply.message)),
+        (false, 412) => Err(WebError::Precondition(reply.message)),
         (false, 400..=499) => Err(WebError::Invalid(reply.message)),
         (false, _) => Err(WebError::Unavailable(reply.message)),
     }
