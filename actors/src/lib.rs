@@ -16,6 +16,7 @@ mod differ;
 mod healths;
 mod ignored;
 mod observer;
+mod permits;
 mod pipeline;
 mod projects;
 mod registry;

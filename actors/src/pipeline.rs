@@ -1,7 +1,6 @@
 //! Starts the actors of this process's roles, top to bottom.
 use std::path::PathBuf;
 
-use kube::Client;
 use tako_bus::{Bus, BusError};
 use tokio::runtime::Handle;
 
@@ -107,16 +106,18 @@ impl From<ClusterError> for StartError {
 pub async fn start(
     config: &PipelineConfig,
     bus: &Bus,
-    client: Client,
+    kubernetes: kube::Config,
     pool: &Handle,
     arbiter: &actix_rt::ArbiterHandle,
 ) -> Result<(), StartError> {
     let has = |role| config.roles.contains(&role);
     let namespace = config.namespace.clone();
     let settings = Settings::start(bus.clone());
+    let cluster = Cluster::new(kubernetes)?;
+    let client = cluster.client();
     let shared = Shared {
         bus: bus.clone(),
-        cluster: Cluster::new(client.clone()),
+        cluster: cluster.clone(),
         applications: Applications::new(client.clone()),
         git: GitCache::open(&config.data_dir.join("repos"))?,
         compared: Compared::default(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tako_bus::{Bucket, Bus, Change};
+use tako_engine::automation::SelfHeal;
 use tako_engine::duration;
 use tokio::sync::watch;
 
@@ -89,6 +90,27 @@ impl Settings {
     /// `controller.sync.timeout.seconds`: how long one operation may take; unset or 0 is for ever.
     pub(crate) fn sync_timeout(&self) -> Option<Duration> {
         self.seconds("controller.sync.timeout.seconds").filter(|limit| !limit.is_zero())
+    }
+
+    /// `controller.self.heal.*`.
+    pub(crate) fn self_heal(&self) -> SelfHeal {
+        let default = SelfHeal::default();
+        let factor = self.current().parameters.data.get("controller.self.heal.backoff.factor").cloned();
+        SelfHeal {
+            backoff: self.seconds("controller.self.heal.backoff.timeout.seconds").unwrap_or(default.backoff),
+            factor: factor.and_then(|factor| factor.parse().ok()).unwrap_or(default.factor),
+            cap: self.seconds("controller.self.heal.backoff.cap.seconds").unwrap_or(default.cap),
+            timeout: self.seconds("controller.self.heal.timeout.seconds").unwrap_or(default.timeout),
+        }
+    }
+
+    /// Whether syncs impersonate a service account of the project, and whether they must.
+    pub(crate) fn impersonation(&self) -> (bool, bool) {
+        let is = |key: &str| self.get(key).map(|value| value == "true");
+        (
+            is("application.sync.impersonation.enabled").unwrap_or(false),
+            is("application.sync.impersonation.enforced").unwrap_or(true),
+        )
     }
 
     /// All of `argocd-cm`, with a number that tells one state of it from another.

@@ -115,9 +115,9 @@ async fn serve(
     };
     let bus = Bus::connect(&config).await.context("the bus is not there")?;
     if !roles.is_empty() {
-        let client = client(&args).await?;
+        let kubernetes = kubernetes(&args).await?;
         let pipeline = PipelineConfig { roles, namespace: args.namespace.clone(), data_dir: args.data_dir.clone() };
-        tako_actors::start(&pipeline, &bus, client, &pool, &arbiter).await?;
+        tako_actors::start(&pipeline, &bus, kubernetes, &pool, &arbiter).await?;
     }
     let server = match web {
         true => Some(
@@ -145,14 +145,13 @@ fn process() -> String {
     format!("tako-{}/{}", std::process::id(), env!("CARGO_PKG_VERSION"))
 }
 
-async fn client(args: &RunArgs) -> anyhow::Result<kube::Client> {
+async fn kubernetes(args: &RunArgs) -> anyhow::Result<kube::Config> {
     let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
-    let config = match &args.kubeconfig {
+    Ok(match &args.kubeconfig {
         Some(path) => kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
         None if args.context.is_some() => kube::Config::from_kubeconfig(&options).await?,
         None => kube::Config::infer().await?,
-    };
-    Ok(kube::Client::try_from(config)?)
+    })
 }
 
 async fn stop_signal() -> anyhow::Result<()> {

@@ -110,13 +110,21 @@ type Catalogue = HashMap<(String, String), Vec<Served>>;
 #[derive(Clone)]
 pub(crate) struct Cluster {
     client: Client,
+    config: kube::Config,
     served: Arc<RwLock<Arc<Catalogue>>>,
 }
 
 impl Cluster {
     /// A handle whose catalogue of kinds is read at the first need.
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client, served: Arc::default() }
+    pub(crate) fn new(config: kube::Config) -> Result<Self, kube::Error> {
+        Ok(Self { client: Client::try_from(config.clone())?, config, served: Arc::default() })
+    }
+
+    /// The same cluster in the name of another user (Kubernetes, "User impersonation").
+    pub(crate) fn acting_as(&self, user: &str) -> Result<Self, ClusterError> {
+        let mut config = self.config.clone();
+        config.auth_info.impersonate = Some(user.to_owned());
+        Ok(Self { client: Client::try_from(config.clone())?, config, served: self.served.clone() })
     }
 
     /// The client, for watches.

@@ -2,7 +2,7 @@
 //! decides automated sync. The deciding is in `tako_engine`; here truth is read and the verdict recorded.
 mod status;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +14,20 @@ use tako_engine::hook::{self, Part, SyncPhase};
 use tako_engine::ignore::{Ignored, Rules};
 use tako_engine::resource::{Manifest, ResourceKey};
 use tako_engine::tree::{ResourceNode, ResourceTree};
+use tako_engine::windows::SyncWindow;
 use tako_engine::{deletion, diff, health, plan, tracking};
 
 use crate::adapters::cluster::{Cluster, ClusterError};
+use crate::permits::{Grant, Permit, permit};
+use crate::projects::Found;
 use crate::runtime::stage::{Outcome, Stage};
 use crate::shared::Shared;
 use crate::{gather, now, targets};
 
 /// What waits for longer is looked at before: a message may rest on the bus only so long.
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(3600);
+/// When the projects are asked for again.
+const NOT_YET: Duration = Duration::from_millis(200);
 /// Objects compared at once for one Application.
 const PARALLEL: usize = 8;
 
@@ -44,6 +49,8 @@ enum DifferError {
     Bus(#[from] BusError),
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    #[error("the projects are not known yet")]
+    NotYet,
 }
 
 /// Why one object could not be compared.
@@ -90,6 +97,8 @@ pub(crate) struct Verdict {
     pub(crate) images: Vec<String>,
     /// The target state has hooks before and after the deletion of the Application; `None` when it is not known.
     pub(crate) deletion_hooks: Option<(bool, bool)>,
+    /// The sync windows of the project.
+    pub(crate) windows: Vec<SyncWindow>,
 }
 
 impl Differ {
@@ -100,25 +109,44 @@ impl Differ {
         differ
     }
 
+    /// New settings of `resource.*` judge everything anew; a changed project judges its own Applications.
     async fn compare_again(self: Arc<Self>) {
-        let mut changes = self.settings.changes();
+        let (mut settings, mut projects) = (self.settings.changes(), self.projects.changes());
         let mut before = self.settings.of_resources();
-        while changes.changed().await.is_ok() {
+        let mut known: HashMap<String, Found> = HashMap::new();
+        loop {
+            let reason = tokio::select! {
+                changed = settings.changed() => match changed {
+                    Ok(()) => "resource.* in argocd-cm changed",
+                    Err(_) => return,
+                },
+                changed = projects.changed() => match changed {
+                    Ok(()) => "the project changed",
+                    Err(_) => return,
+                },
+            };
             let now = self.settings.of_resources();
-            if now == before {
-                continue;
-            }
+            let all = now != before;
             before = now;
             let apps = self.bus.kv(Bucket::Apps).entries::<Application>().await;
-            let apps = apps.map_err(|error| tracing::warn!(%error, "new settings count at the next comparison"));
+            let apps = apps.map_err(|error| tracing::warn!(%error, "what changed counts at the next comparison"));
+            let mut found = HashMap::new();
             for (_, app) in apps.unwrap_or_default() {
-                let note = WorkNote { hard: false, reason: "resource.* in argocd-cm changed".to_owned() };
-                if let Err(error) =
-                    self.bus.wake(&Work::Compare { app: app.key() }, note, &Cause::root("sa:differ")).await
-                {
-                    tracing::warn!(%error, "comparison not queued");
+                let project = found.entry(app.spec.project.clone()).or_insert_with(|| self.projects.find(&app));
+                let other = known.get(&app.spec.project).is_some_and(|known| known != project);
+                if all || (other && *project != Found::NotYet) {
+                    self.compare_once_more(&app, reason).await;
                 }
             }
+            found.retain(|_, project| *project != Found::NotYet);
+            known.extend(found);
+        }
+    }
+
+    async fn compare_once_more(&self, app: &Application, reason: &str) {
+        let note = WorkNote { hard: false, reason: reason.to_owned() };
+        if let Err(error) = self.bus.wake(&Work::Compare { app: app.key() }, note, &Cause::root("sa:differ")).await {
+            tracing::warn!(%error, "comparison not queued");
         }
     }
 
@@ -149,16 +177,22 @@ impl Differ {
             unknown: false,
             images: Vec::new(),
             deletion_hooks: None,
+            windows: Vec::new(),
         };
         if let Some(error) = &record.error {
             verdict.conditions.push(("ComparisonError".to_owned(), error.clone()));
             verdict.unknown = true;
         }
-        if let Some(problem) = destination_problem(app) {
-            verdict.conditions.push(("InvalidSpecError".to_owned(), problem));
-            verdict.unknown = true;
-            return Ok(verdict);
-        }
+        let grant = match permit(&self.projects, app, &self.control_namespace) {
+            Permit::NotYet => return Err(DifferError::NotYet),
+            Permit::Granted(grant) => grant,
+            Permit::Refused(problems) => {
+                verdict.conditions.extend(problems.into_iter().map(|(kind, message)| (kind.to_owned(), message)));
+                verdict.unknown = true;
+                return Ok(verdict);
+            }
+        };
+        verdict.windows = grant.windows().to_vec();
         self.cluster.ready().await?;
         let raw = match targets::load(&self.bus, &record).await? {
             Some(raw) => raw,
@@ -193,7 +227,7 @@ impl Differ {
             }
         };
         self.judge_objects(app, &manifests, rules, &mut verdict).await?;
-        verdict.objects.extend(self.extras(app, &manifests).await?);
+        verdict.objects.extend(self.extras(app, &manifests, &grant).await?);
         verdict.objects.sort_by(|a, b| a.key.cmp(&b.key));
         verdict.images.sort();
         verdict.images.dedup();
@@ -293,10 +327,15 @@ impl Differ {
     }
 
     /// Live objects that carry our mark and are in git no more. Each is read again before it counts.
-    async fn extras(&self, app: &Application, manifests: &[Manifest]) -> Result<Vec<ObjectVerdict>, DifferError> {
+    async fn extras(
+        &self,
+        app: &Application,
+        manifests: &[Manifest],
+        grant: &Grant,
+    ) -> Result<Vec<ObjectVerdict>, DifferError> {
         let mut extras = Vec::new();
         for (key, live) in tracked_extras(&self.bus, &self.cluster, app, manifests, &self.control_namespace).await? {
-            if !live["metadata"]["deletionTimestamp"].is_null() {
+            if !live["metadata"]["deletionTimestamp"].is_null() || !grant.permits_live(&key) {
                 continue;
             }
             let manifest = Manifest(live);
@@ -335,6 +374,8 @@ impl Differ {
                 .iter()
                 .filter(|object| object.out_of_sync())
                 .all(|object| object.requires_pruning),
+            windows: &verdict.windows,
+            self_heal: self.settings.self_heal(),
             ..automation::Facts::default()
         };
         let moment = jiff::Timestamp::now();
@@ -401,20 +442,6 @@ impl Differ {
         });
         Ok(look_again)
     }
-}
-
-/// What is wrong with the destination of an Application.
-pub(crate) fn destination_problem(app: &Application) -> Option<String> {
-    let destination = &app.spec.destination;
-    let in_cluster = destination.server.as_deref() == Some("https://kubernetes.default.svc")
-        || destination.name.as_deref() == Some("in-cluster");
-    if in_cluster {
-        return None;
-    }
-    Some(format!(
-        "spec.destination: no cluster {} is known here; use server https://kubernetes.default.svc or name in-cluster",
-        destination.server.as_deref().or(destination.name.as_deref()).unwrap_or("(none given)")
-    ))
 }
 
 /// The live objects that carry the Application's mark but are not among `manifests`, read afresh from the cluster.
@@ -502,6 +529,7 @@ impl Stage for Differ {
         match self.work(&app.clone(), &item).await {
             Ok(None) => Outcome::Done,
             Ok(Some(pause)) => Outcome::Again(pause.min(LOOK_AGAIN_MAX)),
+            Err(DifferError::NotYet) => Outcome::Again(NOT_YET),
             Err(error) => {
                 tracing::warn!(%app, %error, "comparison not finished; it is tried again");
                 Outcome::Again(Duration::from_secs(2))

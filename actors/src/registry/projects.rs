@@ -3,15 +3,16 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use kube::api::{Api, DynamicObject};
+use kube::api::{Api, DynamicObject, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 use tako_bus::{Bucket, Bus};
 use tako_engine::app::AppKey;
-use tako_engine::project::AppProject;
+use tako_engine::project::{AppProject, DEFAULT};
 
-/// Watches, and lists anew whenever the bus may have lost what it was told.
+/// Makes the project `default`, which permits everything, if it is not there (Argo CD's API server does so when it
+/// starts); then watches, and lists anew whenever the bus may have lost what it was told.
 pub(super) async fn watch(bus: Bus, client: Client, namespace: String) {
     let resource = ApiResource::from_gvk_with_plural(
         &GroupVersionKind::gvk("argoproj.io", "v1alpha1", "AppProject"),
@@ -19,12 +20,35 @@ pub(super) async fn watch(bus: Bus, client: Client, namespace: String) {
     );
     let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
     let mut reconnects = bus.reconnects();
+    while let Err(error) = make_default(&api).await {
+        tracing::warn!(%error, "the project default cannot be made; trying again");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
     loop {
         reconnects.mark_unchanged();
         tokio::select! {
             () = watch_once(&bus, api.clone(), &namespace) => {}
             _ = reconnects.changed() => {}
         }
+    }
+}
+
+async fn make_default(api: &Api<DynamicObject>) -> Result<(), kube::Error> {
+    if api.get_opt(DEFAULT).await?.is_some() {
+        return Ok(());
+    }
+    let object = serde_json::json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject", "metadata": {"name": DEFAULT},
+        "spec": {
+            "sourceRepos": ["*"],
+            "destinations": [{"server": "*", "namespace": "*"}],
+            "clusterResourceWhitelist": [{"group": "*", "kind": "*"}],
+        },
+    });
+    let object: DynamicObject = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
+    match api.create(&PostParams::default(), &object).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        other => other.map(drop),
     }
 }
 

@@ -13,7 +13,8 @@ use tako_engine::resource::ResourceKey;
 
 use super::{Syncer, SyncerError, record};
 use crate::adapters::cluster::ClusterError;
-use crate::differ::{condition, destination_problem, tracked_extras};
+use crate::differ::{condition, tracked_extras};
+use crate::permits::{Permit, destination_known, permit};
 use crate::runtime::fault;
 use crate::runtime::stage::Outcome;
 use crate::{gather, now, targets};
@@ -30,9 +31,10 @@ impl Syncer {
     pub(super) async fn delete(&self, app: Application, item: &WorkItem) -> Result<Outcome, SyncerError> {
         let finalizers = &app.metadata.finalizers;
         let Some(stage) = deletion::stage(finalizers) else { return Ok(Outcome::Done) };
-        if let Some(problem) = destination_problem(&app) {
+        if !destination_known(&app) {
             // The cluster is not to be reached any more: the Application could never go.
-            let audit = self.deletion_audit(&app, None, "Released", format!("its objects are left: {problem}"));
+            let reason = "its objects are left: the destination is not a known cluster".to_owned();
+            let audit = self.deletion_audit(&app, None, "Released", reason);
             self.bus.audit(audit, &item.cause).await?;
             return self.put_finalizers(&app, deletion::without_ours(finalizers)).await;
         }
@@ -52,7 +54,13 @@ impl Syncer {
     ) -> Result<Outcome, SyncerError> {
         let options = app.spec.sync_policy.as_ref().map(|policy| policy.sync_options.clone()).unwrap_or_default();
         let approved = record::approved(app, record::deletion_asked(app));
-        let live = tracked_extras(&self.bus, &self.cluster, app, &[], &self.control_namespace).await?;
+        let mut live = tracked_extras(&self.bus, &self.cluster, app, &[], &self.control_namespace).await?;
+        match permit(&self.projects, app, &self.control_namespace) {
+            Permit::NotYet => return Ok(Outcome::Again(LOOK)),
+            Permit::Granted(grant) => live.retain(|(key, _)| grant.permits_live(key)),
+            // A project that is gone, or that the Application left the bounds of, holds no deletion up.
+            Permit::Refused(_) => {}
+        }
         let wave = deletion::next_wave(&live, &own_key(&app.key()), &options, approved);
         let deletions: Vec<_> = wave.delete.iter().map(|at| self.delete_object(app, &live[*at], how, item)).collect();
         for outcome in gather(deletions, PARALLEL).await {

@@ -3,6 +3,7 @@
 //! that comes after a SIGKILL carries on and a process that lost the lock stops at its next write.
 //! All choices are `tako_engine`'s: `plan` and `progress`.
 mod cascade;
+mod manifests;
 mod operation;
 mod record;
 mod steps;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use tako_bus::{AuditRecord, BusError, Event, Work, WorkItem, WorkKind, WorkNote};
 use tako_engine::app::{AppKey, Application, Operation, Phase};
 
-use crate::adapters::cluster::ClusterError;
+use crate::adapters::cluster::{Cluster, ClusterError};
 use crate::differ::ExtrasError;
 use crate::now;
 use crate::runtime::fault;
@@ -34,6 +35,8 @@ pub(crate) struct Syncer {
     shared: Shared,
     /// Operations that rest between two waves; a wake-up before is too early.
     resting: Mutex<HashMap<AppKey, Instant>>,
+    /// The cluster in the name of service accounts.
+    impersonated: Mutex<HashMap<String, Cluster>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +87,7 @@ enum Carried {
 impl Syncer {
     /// The stage.
     pub(crate) fn new(shared: Shared) -> Arc<Self> {
-        Arc::new(Self { shared, resting: Mutex::default() })
+        Arc::new(Self { shared, resting: Mutex::default(), impersonated: Mutex::default() })
     }
 
     async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<Outcome, SyncerError> {
@@ -125,6 +128,17 @@ impl Syncer {
             Err(SyncerError::NotOurs) => self.again(key, item).await.map(|()| Outcome::Done),
             Err(error) => Err(error),
         }
+    }
+
+    /// The cluster as a service account.
+    fn impersonated(&self, account: &str) -> Result<Cluster, ClusterError> {
+        let mut known = self.impersonated.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cluster) = known.get(account) {
+            return Ok(cluster.clone());
+        }
+        let cluster = self.cluster.acting_as(account)?;
+        known.insert(account.to_owned(), cluster.clone());
+        Ok(cluster)
     }
 
     async fn again(&self, key: &AppKey, item: &WorkItem) -> Result<(), SyncerError> {

@@ -6,20 +6,23 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tako_bus::{Bucket, Event, TargetRecord, WorkItem};
 use tako_engine::app::{Application, Operation, Phase};
-use tako_engine::options;
-use tako_engine::plan::{self, PlanInputs, SyncPlan};
-use tako_engine::progress::{self, Next, Progress, Standing};
+use tako_engine::plan::{self, Action, PlanInputs, SyncPlan};
+use tako_engine::progress::{self, Next, Progress, Record, Standing};
 use tako_engine::resource::Manifest;
+use tako_engine::{options, windows};
 
-use super::steps::Untouched;
+use super::steps::Terms;
 use super::{Carried, Ended, Syncer, SyncerError, record};
-use crate::adapters::git::GitError;
+use crate::adapters::cluster::Cluster;
 use crate::differ::tracked_extras;
+use crate::permits::{Grant, Permit, permit};
 use crate::runtime::fault;
-use crate::{renderer, targets, unix_now};
+use crate::{targets, unix_now};
 
 /// Between two looks at what is waited for, besides the looks that live changes bring.
 const LOOK: Duration = Duration::from_secs(2);
+/// The same while a sync window is in the way: a project may change.
+const LOOK_BLOCKED: Duration = Duration::from_secs(30);
 
 impl Syncer {
     pub(super) async fn carry_out(
@@ -28,9 +31,19 @@ impl Syncer {
         operation: &Operation,
         item: &WorkItem,
     ) -> Result<Carried, SyncerError> {
+        let over = record::terminating(app);
+        let grant = match permit(&self.projects, app, &self.control_namespace) {
+            Permit::NotYet => return Ok(Carried::Waiting(LOOK / 4)),
+            Permit::Granted(grant) => Some(grant),
+            Permit::Refused(_) if over => None,
+            Permit::Refused(problems) => {
+                let told: Vec<String> = problems.iter().map(|(kind, message)| format!("{kind}: {message}")).collect();
+                return Ok(Carried::Ended(Ended::error(told.join("; "))));
+            }
+        };
         let (revision, raw) = match self.manifests(app, operation).await? {
             Ok(found) => found,
-            Err(message) if record::terminating(app) => {
+            Err(message) if over => {
                 tracing::warn!(app = %app.key(), message, "ended without its plan; its hooks stay");
                 return Ok(Carried::Ended(Ended {
                     phase: Phase::Failed,
@@ -41,12 +54,12 @@ impl Syncer {
             Err(message) => return Ok(Carried::Ended(Ended::error(message))),
         };
         self.cluster.ready().await?;
-        let plan = self.plan(app, operation, &revision, raw).await?;
+        let plan = self.plan(app, operation, &revision, (raw, grant.as_ref())).await?;
         let entries = record::entries(app);
-        let mut progress = Progress::resume(&plan, &entries);
-        if record::terminating(app) {
+        let progress = Progress::resume(&plan, &entries);
+        let Some(grant) = grant.filter(|_| !over) else {
             return self.stop(app, &plan, progress, &revision, "Operation terminated").await;
-        }
+        };
         if let Some(limit) = self.settings.sync_timeout().filter(|limit| record::runs_longer(app, *limit, unix_now())) {
             let why = format!(
                 "Operation terminated: it took longer than {} s (controller.sync.timeout.seconds)",
@@ -54,31 +67,68 @@ impl Syncer {
             );
             return self.stop(app, &plan, progress, &revision, &why).await;
         }
-        if entries.is_empty() {
+        if let Some(pause) = blocked(app, &grant) {
+            self.note(app, &plan, &progress, &revision, "Sync operation blocked by sync window").await?;
+            return Ok(Carried::Waiting(pause));
+        }
+        self.proceed(app, operation, &plan, progress, (&revision, &grant, item)).await
+    }
+
+    /// What may be carried out is tried first, then led.
+    async fn proceed(
+        &self,
+        app: &mut Application,
+        operation: &Operation,
+        plan: &SyncPlan,
+        mut progress: Progress,
+        (revision, grant, item): (&str, &Grant, &WorkItem),
+    ) -> Result<Carried, SyncerError> {
+        let rules = self.rules.of(app);
+        let rules = match rules.as_ref() {
+            Ok(rules) => rules,
+            Err(problem) => return Ok(Carried::Ended(Ended::error(format!("ComparisonError: {problem}")))),
+        };
+        let cluster = match self.in_the_name_of(app, grant)? {
+            Ok(cluster) => cluster,
+            Err(problem) => return Ok(Carried::Ended(Ended::error(problem))),
+        };
+        let given = given_options(app, operation);
+        let respect = options::of_application(&given, "RespectIgnoreDifferences") == Some("true");
+        let terms = Terms { cluster, rules, respect };
+        if record::entries(app).is_empty() {
             let started = Event::SyncStarted {
                 app: app.key(),
                 project: app.spec.project.clone(),
                 opid: record::opid(app),
-                revision: revision.clone(),
+                revision: revision.to_owned(),
                 automated: operation.initiated_by.as_ref().is_some_and(|by| by.automated),
             };
             self.emit(started, item);
-            if let Some((phase, message)) = self.try_out(app, operation, &plan, &mut progress).await? {
-                let resources = progress.entries(&plan);
+            let stopped = self.try_out(app, operation, plan, &mut progress, (grant, &terms)).await?;
+            if let Some((phase, message)) = stopped {
+                let (revision, resources) = (revision.to_owned(), progress.entries(plan));
                 return Ok(Carried::Ended(Ended { phase, message, revision, resources, again: true }));
             }
         }
-        let rules = self.rules.of(app);
-        let untouched = match rules.as_ref() {
-            Ok(rules) => {
-                let given = given_options(app, operation);
-                let respect = options::of_application(&given, "RespectIgnoreDifferences") == Some("true");
-                Untouched { rules, respect }
-            }
-            Err(problem) => return Ok(Carried::Ended(Ended::error(format!("ComparisonError: {problem}")))),
-        };
         fault::point("dry run passed");
-        self.lead(app, operation, &plan, progress, &revision, &untouched).await
+        self.lead(app, operation, plan, progress, revision, &terms).await
+    }
+
+    /// The cluster as the syncer, or as the service account that the project names for the destination.
+    fn in_the_name_of(&self, app: &Application, grant: &Grant) -> Result<Result<Cluster, String>, SyncerError> {
+        let (enabled, enforced) = self.settings.impersonation();
+        if !enabled {
+            return Ok(Ok(self.cluster.clone()));
+        }
+        Ok(match grant.impersonated(app) {
+            Err(problem) => Err(problem),
+            Ok(Some(account)) => Ok(self.impersonated(&account)?),
+            Ok(None) if !enforced => Ok(self.cluster.clone()),
+            Ok(None) => Err(format!(
+                "no service account of project {} matches the destination; name one in destinationServiceAccounts, or set application.sync.impersonation.enforced to false",
+                app.spec.project
+            )),
+        })
     }
 
     /// Before anything is written: what stands in the way ends the operation, and so does success when only trying was
@@ -89,8 +139,21 @@ impl Syncer {
         operation: &Operation,
         plan: &SyncPlan,
         progress: &mut Progress,
+        (grant, terms): (&Grant, &Terms<'_>),
     ) -> Result<Option<(Phase, String)>, SyncerError> {
         let given = given_options(app, operation);
+        let refused = plan.steps.iter().map(|step| match step.action {
+            Action::Skip { .. } => None,
+            _ => grant.refuses(&step.key),
+        });
+        let refused: Vec<(usize, String)> =
+            refused.enumerate().filter_map(|(at, why)| why.map(|why| (at, why))).collect();
+        if !refused.is_empty() {
+            for (at, why) in refused {
+                progress.records[at] = Record::begun(Standing::Failed, "SyncFailed", why);
+            }
+            return Ok(Some((Phase::Failed, "one or more synchronization tasks are not valid".to_owned())));
+        }
         if options::of_application(&given, "FailOnSharedResource") == Some("true") {
             let instance = targets::instance_name(&app.key(), &self.control_namespace);
             let shared = self.shared(plan, &instance).await?;
@@ -103,7 +166,7 @@ impl Syncer {
             Some("true") if only_trying => app.spec.destination.namespace.clone(),
             _ => None,
         };
-        let failures = self.dry_run(plan, to_come.as_deref()).await?;
+        let failures = self.dry_run(plan, to_come.as_deref(), terms).await?;
         if !failures.is_empty() {
             for (at, record) in failures {
                 progress.records[at] = record;
@@ -121,7 +184,7 @@ impl Syncer {
         plan: &SyncPlan,
         mut progress: Progress,
         revision: &str,
-        untouched: &Untouched<'_>,
+        terms: &Terms<'_>,
     ) -> Result<Carried, SyncerError> {
         let mut released = HashSet::new();
         loop {
@@ -154,7 +217,7 @@ impl Syncer {
                     return Ok(Carried::Waiting(LOOK));
                 }
                 Next::Run(wave) => {
-                    let begun = self.run_wave(plan, &wave, untouched).await?;
+                    let begun = self.run_wave(plan, &wave, terms).await?;
                     fault::point("wave run");
                     let waiting = begun.len() < wave.len()
                         && !begun.iter().any(|(_, record)| record.standing == Standing::Failed);
@@ -243,18 +306,21 @@ impl Syncer {
         app: &Application,
         operation: &Operation,
         revision: &str,
-        raw: Vec<Value>,
+        (raw, grant): (Vec<Value>, Option<&Grant>),
     ) -> Result<SyncPlan, SyncerError> {
         let (manifests, _) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
         let mut extras = tracked_extras(&self.bus, &self.cluster, app, &manifests, &self.control_namespace).await?;
-        extras.retain(|(_, live)| live["metadata"]["deletionTimestamp"].is_null());
+        extras.retain(|(key, live)| {
+            live["metadata"]["deletionTimestamp"].is_null() && grant.is_none_or(|grant| grant.permits_live(key))
+        });
         let sync = operation.sync.clone().unwrap_or_default();
         let options_given = given_options(app, operation);
         if options::of_application(&options_given, "CreateNamespace") == Some("true")
             && sync.resources.is_empty()
             && !sync.dry_run
+            && let Some(grant) = grant
         {
-            self.add_namespace(app, &manifests).await?;
+            self.add_namespace(app, &manifests, grant).await?;
         }
         let only = (options::of_application(&options_given, "ApplyOutOfSyncOnly") == Some("true"))
             .then(|| record::out_of_sync(app, revision))
@@ -274,59 +340,9 @@ impl Syncer {
         }))
     }
 
-    /// The manifests at the operation's revision: the target state if that is the one, else rendered for it.
-    async fn manifests(
-        &self,
-        app: &Application,
-        operation: &Operation,
-    ) -> Result<Result<(String, Vec<Value>), String>, SyncerError> {
-        let target = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&app.key().token()).await?.unwrap_or_default();
-        // What has begun goes on with the commit that it began with.
-        let pinned = record::pinned(app);
-        let wanted = match operation.sync.as_ref().and_then(|sync| sync.revision.clone()) {
-            _ if !pinned.is_empty() => pinned,
-            Some(asked) => asked,
-            None => String::new(),
-        };
-        let names_target = wanted.is_empty()
-            || wanted == target.revision
-            || app.source().and_then(|source| source.target_revision.clone()).unwrap_or_default() == wanted;
-        if names_target {
-            if let Some(error) = target.error {
-                return Ok(Err(format!("ComparisonError: {error}")));
-            }
-            if let Some(raw) = targets::load(&self.bus, &target).await? {
-                return Ok(Ok((target.revision, raw)));
-            }
-        }
-        let revision = if names_target && !target.revision.is_empty() { target.revision } else { wanted };
-        let Some(source) = app.source().cloned() else {
-            return Ok(Err("spec.source: missing; set repoURL and path".to_owned()));
-        };
-        let git = self.git.clone();
-        let rendered = tokio::task::spawn_blocking(move || {
-            let repository = git.repository(&source.repo_url)?;
-            // A commit that is here needs no fetch: an operation in progress outlives its repository's absence.
-            let here = repository.has(&revision).then(|| revision.clone());
-            let commit = match here {
-                Some(commit) => commit,
-                None => repository.fetch()?.resolve(&revision).ok_or_else(|| GitError::NoRevision {
-                    url: crate::adapters::git::redact(&source.repo_url),
-                    revision,
-                })?,
-            };
-            renderer::render(&git, &source, &commit).map(|rendered| (commit, rendered.manifests))
-        })
-        .await;
-        Ok(match rendered {
-            Ok(rendered) => rendered.map_err(|error| error.to_string()),
-            Err(_) => Err("the render ended unexpectedly; see the log of tako".to_owned()),
-        })
-    }
-
     /// The destination namespace, first of all and without our mark (option CreateNamespace), with the labels and
     /// annotations of `managedNamespaceMetadata`; without those, a namespace that is there is left alone.
-    async fn add_namespace(&self, app: &Application, manifests: &[Manifest]) -> Result<(), SyncerError> {
+    async fn add_namespace(&self, app: &Application, manifests: &[Manifest], grant: &Grant) -> Result<(), SyncerError> {
         let name = app.spec.destination.namespace.clone().unwrap_or_default();
         let managed = app.spec.sync_policy.as_ref().and_then(|policy| policy.other.get("managedNamespaceMetadata"));
         let mut metadata = json!({"name": name});
@@ -337,11 +353,25 @@ impl Syncer {
         }
         let namespace = Manifest(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}));
         let in_git = manifests.iter().any(|manifest| manifest.key() == namespace.key());
-        if !name.is_empty() && !in_git && (managed.is_some() || self.cluster.get(&namespace).await?.is_none()) {
+        // What the project refuses is not made: the objects that need it fail and say so.
+        let permitted = grant.refuses(&namespace.key()).is_none();
+        if permitted
+            && !name.is_empty()
+            && !in_git
+            && (managed.is_some() || self.cluster.get(&namespace).await?.is_none())
+        {
             self.cluster.apply(&namespace, false).await?;
         }
         Ok(())
     }
+}
+
+/// How long a sync window keeps the operation waiting; `None` when none does.
+fn blocked(app: &Application, grant: &Grant) -> Option<Duration> {
+    let (state, now) = (app.operation_state()?, jiff::Timestamp::now());
+    let verdict = windows::may_continue(grant.windows(), app, state, now);
+    let left = |until: jiff::Timestamp| until.duration_since(now).unsigned_abs().min(LOOK_BLOCKED);
+    (!verdict.allowed).then(|| verdict.until.map_or(LOOK_BLOCKED, left))
 }
 
 /// The operation's options; the Application's when it names none.

@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tako_engine::app::{Application, Operation, OperationState, Phase, ResourceStatus, SyncCode};
+use tako_engine::app::{Application, Operation, OperationState, Phase, ResourceStatus, Source, SyncCode};
 use tako_engine::resource::ResourceKey;
 use tako_engine::retry;
 
@@ -86,11 +86,24 @@ fn result(app: &Application, ended: &Ended) -> Value {
 /// What automated sync compares with before it tries again: the commit and the source or sources.
 fn synced(app: &Application, revision: &str, resources: &[Value]) -> Value {
     let mut result = json!({"revision": revision, "resources": resources});
-    match app.has_multiple_sources() {
-        true => result["sources"] = json!(app.spec.sources),
-        false => result["source"] = json!(app.source()),
+    let operation = app.operation_state().map(|state| &state.operation);
+    match operation.and_then(asked_source) {
+        Some(source) => result["source"] = json!(source),
+        None if app.has_multiple_sources() => result["sources"] = json!(app.spec.sources),
+        None => result["source"] = json!(app.source()),
     }
     result
+}
+
+/// The source that the operation names instead of the Application's (rollback).
+fn asked_source(operation: &Operation) -> Option<&Source> {
+    let sync = operation.sync.as_ref()?;
+    sync.source.as_ref().or(sync.sources.first())
+}
+
+/// The source of the operation.
+pub(super) fn source_of(app: &Application, operation: &Operation) -> Option<Source> {
+    asked_source(operation).or(app.source()).cloned()
 }
 
 /// The patch that puts on record how far the operation is; `None` when the record says that already.
@@ -215,7 +228,7 @@ pub(super) fn end(app: &Application, operation: &Operation, ended: &Ended, at: &
         let id = old.iter().map(|entry| entry.id).max().map_or(0, |last| last + 1);
         let mut history: Vec<Value> = old.iter().map(|entry| json!(entry)).collect();
         history.push(json!({
-            "id": id, "revision": ended.revision, "source": app.source(), "deployStartedAt": started, "deployedAt": at,
+            "id": id, "revision": ended.revision, "source": source_of(app, operation), "deployStartedAt": started, "deployedAt": at,
             "initiatedBy": operation.initiated_by,
         }));
         let limit = app

@@ -13,7 +13,7 @@ use tako_engine::resource::Manifest;
 use tako_engine::tracking;
 
 use super::{Syncer, SyncerError};
-use crate::adapters::cluster::ClusterError;
+use crate::adapters::cluster::{Cluster, ClusterError};
 use crate::gather;
 use crate::runtime::fault;
 
@@ -23,8 +23,10 @@ const PARALLEL: usize = 8;
 const FORCE_LOOK: Duration = Duration::from_millis(100);
 const FORCE_MAX: Duration = Duration::from_secs(20);
 
-/// What a sync leaves as it is.
-pub(super) struct Untouched<'a> {
+/// The terms on which an operation is carried out.
+pub(super) struct Terms<'a> {
+    /// The cluster, in whose name ever it is written.
+    pub(super) cluster: Cluster,
     /// The rules of ignored differences.
     pub(super) rules: &'a Rules,
     /// They hold for writing, too (`RespectIgnoreDifferences=true`).
@@ -35,6 +37,15 @@ fn failure(error: &ClusterError) -> Record {
     Record::begun(Standing::Failed, "SyncFailed", error.to_string())
 }
 
+async fn trial(step: &Step, manifest: &Manifest, cluster: &Cluster) -> Result<(), ClusterError> {
+    // A hook that is deleted and made anew need not fit what is there now.
+    let anew = step.hook.as_ref().is_some_and(|hook| hook.policies.contains(&DeletePolicy::BeforeHookCreation));
+    if anew && cluster.get(manifest).await?.is_some() {
+        return Ok(());
+    }
+    cluster.write(manifest, step.writing, true).await.map(drop)
+}
+
 impl Syncer {
     /// Every object is tried before any is written; answers the refusals.
     /// `to_come` is a namespace that only a real sync would make.
@@ -42,6 +53,7 @@ impl Syncer {
         &self,
         plan: &SyncPlan,
         to_come: Option<&str>,
+        terms: &Terms<'_>,
     ) -> Result<Vec<(usize, Record)>, SyncerError> {
         let planned = plan.steps.iter().filter(|step| step.key.kind == "Namespace").map(|step| step.key.name.as_str());
         let fresh_namespaces: Vec<&str> = planned.chain(to_come).collect();
@@ -57,7 +69,7 @@ impl Syncer {
                 _ => None,
             })
             .collect();
-        let trials: Vec<_> = tried.iter().map(|(_, step, manifest)| self.trial(step, manifest)).collect();
+        let trials: Vec<_> = tried.iter().map(|(_, step, manifest)| trial(step, manifest, &terms.cluster)).collect();
         let outcomes = gather(trials, PARALLEL).await;
         let mut failures = Vec::new();
         for ((at, step, _), outcome) in tried.into_iter().zip(outcomes) {
@@ -74,22 +86,13 @@ impl Syncer {
         Ok(failures)
     }
 
-    async fn trial(&self, step: &Step, manifest: &Manifest) -> Result<(), ClusterError> {
-        // A hook that is deleted and made anew need not fit what is there now.
-        let anew = step.hook.as_ref().is_some_and(|hook| hook.policies.contains(&DeletePolicy::BeforeHookCreation));
-        if anew && self.cluster.get(manifest).await?.is_some() {
-            return Ok(());
-        }
-        self.cluster.write(manifest, step.writing, true).await.map(drop)
-    }
-
     /// Runs one wave, group by group: prunes, then kind after kind. After a refusal the rest of it is left.
     /// Steps that cannot begin yet have no record in the answer.
     pub(super) async fn run_wave(
         &self,
         plan: &SyncPlan,
         wave: &[usize],
-        untouched: &Untouched<'_>,
+        terms: &Terms<'_>,
     ) -> Result<Vec<(usize, Record)>, SyncerError> {
         let mut records = Vec::with_capacity(wave.len());
         let mut rest = wave;
@@ -100,7 +103,7 @@ impl Syncer {
                     && std::mem::discriminant(&step.action) == std::mem::discriminant(&first.action)
             };
             let (group, later) = rest.split_at(rest.iter().take_while(same).count());
-            let runs: Vec<_> = group.iter().map(|at| self.step(plan, &plan.steps[*at], untouched)).collect();
+            let runs: Vec<_> = group.iter().map(|at| self.step(plan, &plan.steps[*at], terms)).collect();
             for (at, outcome) in group.iter().zip(gather(runs, PARALLEL).await) {
                 if let Some(record) = outcome? {
                     records.push((*at, record));
@@ -114,15 +117,10 @@ impl Syncer {
         Ok(records)
     }
 
-    async fn step(
-        &self,
-        plan: &SyncPlan,
-        step: &Step,
-        untouched: &Untouched<'_>,
-    ) -> Result<Option<Record>, SyncerError> {
+    async fn step(&self, plan: &SyncPlan, step: &Step, terms: &Terms<'_>) -> Result<Option<Record>, SyncerError> {
         match &step.action {
             Action::Skip { reason } => Ok(Some(Record::begun(Standing::Succeeded, "PruneSkipped", reason.clone()))),
-            Action::Prune { uid, .. } => match self.cluster.delete(&step.key, uid, plan.propagation).await {
+            Action::Prune { uid, .. } => match terms.cluster.delete(&step.key, uid, plan.propagation).await {
                 Ok(()) => {
                     fault::point("object pruned");
                     Ok(Some(Record::begun(Standing::Running, "Pruned", "pruned")))
@@ -131,18 +129,23 @@ impl Syncer {
                 Err(error) => Err(error.into()),
             },
             Action::Apply(manifest) => {
-                if let Some(started) = self.enter(step, manifest).await? {
+                if let Some(started) = self.enter(step, manifest, &terms.cluster).await? {
                     return Ok(started);
                 }
-                self.apply(step, manifest, untouched).await.map(Some)
+                self.apply(step, manifest, terms).await.map(Some)
             }
         }
     }
 
     /// Before a hook is made: `Some` when it is not to be made now, with its record if it runs already.
-    async fn enter(&self, step: &Step, manifest: &Manifest) -> Result<Option<Option<Record>>, SyncerError> {
+    async fn enter(
+        &self,
+        step: &Step,
+        manifest: &Manifest,
+        cluster: &Cluster,
+    ) -> Result<Option<Option<Record>>, SyncerError> {
         let Some(wanted) = &step.hook else { return Ok(None) };
-        let live = match self.cluster.get(manifest).await {
+        let live = match cluster.get(manifest).await {
             Err(ClusterError::UnknownKind { .. }) => None,
             other => other?,
         };
@@ -150,25 +153,25 @@ impl Syncer {
             Entry::Create => Ok(None),
             Entry::Adopt => Ok(Some(Some(Record::begun(Standing::Running, "Synced", created(step))))),
             Entry::Replace { uid } => {
-                self.cluster.delete(&step.key, &uid, Propagation::Foreground).await?;
+                cluster.delete(&step.key, &uid, Propagation::Foreground).await?;
                 fault::point("old hook deleted");
-                self.cluster.release(&step.key, hook::FINALIZER, &uid).await?;
+                cluster.release(&step.key, hook::FINALIZER, &uid).await?;
                 Ok(Some(None))
             }
             Entry::Wait => {
                 if let Some(uid) = live.as_ref().and_then(|live| live["metadata"]["uid"].as_str()) {
-                    self.cluster.release(&step.key, hook::FINALIZER, uid).await?;
+                    cluster.release(&step.key, hook::FINALIZER, uid).await?;
                 }
                 Ok(Some(None))
             }
         }
     }
 
-    async fn apply(&self, step: &Step, manifest: &Manifest, untouched: &Untouched<'_>) -> Result<Record, SyncerError> {
-        let before = self.cluster.get(manifest).await.unwrap_or_default();
-        let ignored = untouched.rules.of(&step.key);
+    async fn apply(&self, step: &Step, manifest: &Manifest, terms: &Terms<'_>) -> Result<Record, SyncerError> {
+        let before = terms.cluster.get(manifest).await.unwrap_or_default();
+        let ignored = terms.rules.of(&step.key);
         let mut wanted = manifest.clone();
-        if let Some(live) = before.clone().filter(|_| untouched.respect && step.hook.is_none() && !ignored.is_empty()) {
+        if let Some(live) = before.clone().filter(|_| terms.respect && step.hook.is_none() && !ignored.is_empty()) {
             let mut target = manifest.0.clone();
             let respect = move |ignored: &Ignored| ignored.respect(&mut target, &live).map(|()| target);
             wanted = match self.rules.within_bounds(ignored.clone(), respect).await {
@@ -176,7 +179,7 @@ impl Syncer {
                 Err(problem) => return Ok(Record::begun(Standing::Failed, "SyncFailed", problem)),
             };
         }
-        match self.put(step, &wanted, before.as_ref()).await {
+        match put(step, &wanted, before.as_ref(), &terms.cluster).await {
             Ok(live) => {
                 fault::point(if step.hook.is_some() { "hook made" } else { "object written" });
                 if step.hook.is_none() {
@@ -194,28 +197,6 @@ impl Syncer {
             Err(error) if error.is_refusal() => Ok(failure(&error)),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Writes; with `Force` what cannot be changed is deleted and made anew.
-    async fn put(&self, step: &Step, wanted: &Manifest, before: Option<&Value>) -> Result<Value, ClusterError> {
-        let how = step.writing;
-        let uid = before.and_then(|before| before["metadata"]["uid"].as_str());
-        let anew = match self.cluster.write(wanted, how, false).await {
-            Err(error) if how.force && error.is_invalid() => uid.ok_or(error)?,
-            other => return other,
-        };
-        self.cluster.delete(&step.key, anew, Propagation::Background).await?;
-        let gone = async {
-            while self.cluster.get(wanted).await?.is_some_and(|live| live["metadata"]["uid"] == anew) {
-                tokio::time::sleep(FORCE_LOOK).await;
-            }
-            Ok::<(), ClusterError>(())
-        };
-        // Finalizers may hold it for long: then the write below is refused and says so.
-        if let Ok(looked) = tokio::time::timeout(FORCE_MAX, gone).await {
-            looked?;
-        }
-        self.cluster.write(wanted, how, false).await
     }
 
     /// Objects of the plan that carry another Application's mark (option `FailOnSharedResource`).
@@ -267,6 +248,28 @@ impl Syncer {
         self.cluster.release(&step.key, hook::FINALIZER, uid).await?;
         Ok(())
     }
+}
+
+/// Writes; with `Force` what cannot be changed is deleted and made anew.
+async fn put(step: &Step, wanted: &Manifest, before: Option<&Value>, cluster: &Cluster) -> Result<Value, ClusterError> {
+    let how = step.writing;
+    let uid = before.and_then(|before| before["metadata"]["uid"].as_str());
+    let anew = match cluster.write(wanted, how, false).await {
+        Err(error) if how.force && error.is_invalid() => uid.ok_or(error)?,
+        other => return other,
+    };
+    cluster.delete(&step.key, anew, Propagation::Background).await?;
+    let gone = async {
+        while cluster.get(wanted).await?.is_some_and(|live| live["metadata"]["uid"] == anew) {
+            tokio::time::sleep(FORCE_LOOK).await;
+        }
+        Ok::<(), ClusterError>(())
+    };
+    // Finalizers may hold it for long: then the write below is refused and says so.
+    if let Ok(looked) = tokio::time::timeout(FORCE_MAX, gone).await {
+        looked?;
+    }
+    cluster.write(wanted, how, false).await
 }
 
 fn said(step: &Step, word: &str) -> String {

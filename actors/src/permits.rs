@@ -1,0 +1,80 @@
+//! What an Application may, by its AppProject: asked by differ and syncer alike, so that what is shown as allowed is
+//! what is done. The rules are `tako_engine`'s.
+use std::sync::Arc;
+
+use tako_engine::app::Application;
+use tako_engine::project::{AppProject, KnownCluster, Place};
+use tako_engine::resource::ResourceKey;
+use tako_engine::validate::{self, SpecProblem};
+use tako_engine::windows::SyncWindow;
+
+use crate::projects::{Found, Projects};
+
+/// The cluster that the control plane runs for, under the names that Argo CD gives it.
+const IN_CLUSTER: (&str, &str) = ("https://kubernetes.default.svc", "in-cluster");
+
+/// The answer for an Application.
+pub(crate) enum Permit {
+    /// The projects are not known yet: decide nothing.
+    NotYet,
+    /// It may not be.
+    Refused(Vec<SpecProblem>),
+    /// It may be, within these bounds.
+    Granted(Grant),
+}
+
+/// The bounds.
+pub(crate) struct Grant {
+    project: Arc<AppProject>,
+    /// The destination first.
+    known: Vec<KnownCluster>,
+}
+
+/// Asks.
+pub(crate) fn permit(projects: &Projects, app: &Application, control_namespace: &str) -> Permit {
+    let (server, name) = IN_CLUSTER;
+    let known = vec![KnownCluster { server: server.to_owned(), name: name.to_owned(), ..KnownCluster::default() }];
+    let project = match projects.find(app) {
+        Found::NotYet => return Permit::NotYet,
+        Found::Missing => None,
+        Found::Is(project) => Some(project),
+    };
+    let problems = validate::spec_problems(app, project.as_deref(), &known, control_namespace);
+    match project {
+        Some(project) if problems.is_empty() => Permit::Granted(Grant { project, known }),
+        _ => Permit::Refused(problems),
+    }
+}
+
+/// Whether the destination is a cluster that is known, whatever the project says.
+pub(crate) fn destination_known(app: &Application) -> bool {
+    let (server, name) = IN_CLUSTER;
+    let known = [KnownCluster { server: server.to_owned(), name: name.to_owned(), ..KnownCluster::default() }];
+    validate::cluster_of(&app.spec.destination, &known).is_ok()
+}
+
+impl Grant {
+    fn place(&self) -> Place<'_> {
+        Place { cluster: &self.known[0], known: &self.known }
+    }
+
+    /// Why an object may not be synced.
+    pub(crate) fn refuses(&self, key: &ResourceKey) -> Option<String> {
+        self.project.refuses(key, !key.namespace.is_empty(), self.place())
+    }
+
+    /// Whether a live object is within the bounds: what is not is neither shown nor deleted.
+    pub(crate) fn permits_live(&self, key: &ResourceKey) -> bool {
+        self.project.permits_live(key, self.place())
+    }
+
+    /// The project's sync windows.
+    pub(crate) fn windows(&self) -> &[SyncWindow] {
+        &self.project.spec.sync_windows
+    }
+
+    /// Whom to be in a sync; `None` when no account is named for the destination.
+    pub(crate) fn impersonated(&self, app: &Application) -> Result<Option<String>, String> {
+        self.project.impersonated(app, &self.place().cluster.server)
+    }
+}

@@ -1,0 +1,92 @@
+//! The manifests of an operation: those that a user brought, the target state if that is what is asked for, or what its
+//! source renders to at its revision.
+use serde_json::Value;
+use tako_bus::{Bucket, TargetRecord};
+use tako_engine::app::{Application, Operation, Source};
+use tako_engine::parse::parse_manifests;
+
+use super::{Syncer, SyncerError, record};
+use crate::adapters::git::GitError;
+use crate::{renderer, targets};
+
+/// A commit and the manifests there, or what stands in the way.
+pub(super) type Found = Result<(String, Vec<Value>), String>;
+
+impl Syncer {
+    /// The manifests at the operation's revision.
+    pub(super) async fn manifests(&self, app: &Application, operation: &Operation) -> Result<Found, SyncerError> {
+        let target = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&app.key().token()).await?.unwrap_or_default();
+        let sync = operation.sync.clone().unwrap_or_default();
+        // What has begun goes on with the commit that it began with.
+        let pinned = record::pinned(app);
+        let wanted = if pinned.is_empty() { sync.revision.unwrap_or_default() } else { pinned };
+        if !sync.manifests.is_empty() {
+            let revision = if wanted.is_empty() { target.revision } else { wanted };
+            return Ok(brought(&sync.manifests).map(|raw| (revision, raw)));
+        }
+        let source = record::source_of(app, operation);
+        let own = source.as_ref() == app.source();
+        let named = app.source().and_then(|source| source.target_revision.clone()).unwrap_or_default();
+        let names_target = own && (wanted.is_empty() || wanted == target.revision || named == wanted);
+        if names_target {
+            if let Some(error) = target.error {
+                return Ok(Err(format!("ComparisonError: {error}")));
+            }
+            if let Some(raw) = targets::load(&self.bus, &target).await? {
+                return Ok(Ok((target.revision, raw)));
+            }
+        }
+        let Some(source) = source else { return Ok(Err("spec.source: missing; set repoURL and path".to_owned())) };
+        let revision = match wanted {
+            _ if names_target && !target.revision.is_empty() => target.revision,
+            wanted if wanted.is_empty() => source.target_revision.clone().unwrap_or_default(),
+            wanted => wanted,
+        };
+        Ok(self.render(source, revision).await)
+    }
+
+    async fn render(&self, source: Source, revision: String) -> Found {
+        let git = self.git.clone();
+        let rendered = tokio::task::spawn_blocking(move || {
+            let repository = git.repository(&source.repo_url)?;
+            // A commit that is here needs no fetch: an operation in progress outlives its repository's absence.
+            let here = repository.has(&revision).then(|| revision.clone());
+            let commit = match here {
+                Some(commit) => commit,
+                None => repository.fetch()?.resolve(&revision).ok_or_else(|| GitError::NoRevision {
+                    url: crate::adapters::git::redact(&source.repo_url),
+                    revision,
+                })?,
+            };
+            renderer::render(&git, &source, &commit).map(|rendered| (commit, rendered.manifests))
+        })
+        .await;
+        match rendered {
+            Ok(rendered) => rendered.map_err(|error| error.to_string()),
+            Err(_) => Err("the render ended unexpectedly; see the log of tako".to_owned()),
+        }
+    }
+}
+
+/// The manifests that came with the operation (`argocd app sync --local`).
+fn brought(manifests: &[String]) -> Result<Vec<Value>, String> {
+    let mut all = Vec::new();
+    for (index, text) in manifests.iter().enumerate() {
+        let file = format!("operation.sync.manifests[{index}]");
+        all.extend(parse_manifests(&file, text).map_err(|problem| problem.to_string())?);
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manifests_that_were_brought_are_read_and_refused_by_place() {
+        let good = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#.to_owned();
+        assert_eq!(brought(&[good.clone(), good.clone()]).unwrap().len(), 2);
+        let refused = brought(&[good, "kind: [".to_owned()]).unwrap_err();
+        assert!(refused.starts_with("operation.sync.manifests[1]:1:"), "{refused}");
+    }
+}
