@@ -5,19 +5,24 @@
 //! [`progress`] and [`retry`] lead an operation through its plan;
 //! [`tree`] shows. [`problem`] is the table of what users are told.
 pub mod app;
+pub mod apply;
 pub mod automation;
 pub mod diff;
 pub mod duration;
 pub mod health;
 pub mod hook;
 pub mod ignore;
+mod merge;
 pub mod options;
 pub mod parse;
 pub mod plan;
 pub mod problem;
 pub mod progress;
+mod quantity;
 pub mod resource;
 pub mod retry;
+pub mod schema;
 pub mod select;
 pub mod tracking;
 pub mod tree;
+mod typed;
