@@ -1,5 +1,5 @@
-//! What is known of pairs (target manifest, live object) under a set of rules: the verdict of a server-side comparison holds as long
-//! as both stay the same, so it is asked for once. Filled by differ and syncer; bounded.
+//! What is known of pairs (target manifest, live object) under a set of rules: a verdict holds as long as both stay the
+//! same, so it is worked out, or asked for, once. Bounded.
 use moka::sync::Cache;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -24,10 +24,11 @@ impl Default for Compared {
     }
 }
 
-fn pair(target: &Manifest, live: &Value, ignored: &Ignored) -> Option<Pair> {
+fn pair(target: &Manifest, live: &Value, ignored: &Ignored, how: &str) -> Option<Pair> {
     let uid = live["metadata"]["uid"].as_str()?.to_owned();
     let version = live["metadata"]["resourceVersion"].as_str()?.to_owned();
     let mut body = serde_json::to_vec(&target.0).ok()?;
+    body.extend(how.as_bytes());
     if !ignored.is_empty() {
         body.extend(format!("{ignored:?}").into_bytes());
     }
@@ -35,14 +36,14 @@ fn pair(target: &Manifest, live: &Value, ignored: &Ignored) -> Option<Pair> {
 }
 
 impl Compared {
-    /// The verdict, if this very pair was compared before.
-    pub(crate) fn known(&self, target: &Manifest, live: &Value, ignored: &Ignored) -> Option<SyncCode> {
-        self.verdicts.get(&pair(target, live, ignored)?)
+    /// The verdict, if this very pair was compared before. `how` tells one way of comparing from another.
+    pub(crate) fn known(&self, target: &Manifest, live: &Value, ignored: &Ignored, how: &str) -> Option<SyncCode> {
+        self.verdicts.get(&pair(target, live, ignored, how)?)
     }
 
     /// Remembers a verdict.
-    pub(crate) fn remember(&self, target: &Manifest, live: &Value, ignored: &Ignored, status: SyncCode) {
-        if let Some(pair) = pair(target, live, ignored) {
+    pub(crate) fn remember(&self, target: &Manifest, live: &Value, ignored: &Ignored, how: &str, status: SyncCode) {
+        if let Some(pair) = pair(target, live, ignored, how) {
             self.verdicts.insert(pair, status);
         }
     }
@@ -59,13 +60,14 @@ mod tests {
         let (compared, plain) = (Compared::default(), Ignored::default());
         let target = Manifest(json!({"kind": "ConfigMap", "data": {"a": "1"}}));
         let live = |version: &str| json!({"metadata": {"uid": "u", "resourceVersion": version}});
-        compared.remember(&target, &live("1"), &plain, SyncCode::Synced);
-        assert_eq!(compared.known(&target, &live("1"), &plain), Some(SyncCode::Synced));
-        assert_eq!(compared.known(&target, &live("2"), &plain), None);
+        compared.remember(&target, &live("1"), &plain, "client", SyncCode::Synced);
+        assert_eq!(compared.known(&target, &live("1"), &plain, "client"), Some(SyncCode::Synced));
+        assert_eq!(compared.known(&target, &live("2"), &plain, "client"), None);
+        assert_eq!(compared.known(&target, &live("1"), &plain, "server"), None);
         let other = Ignored { json_pointers: vec!["/data".into()], ..Ignored::default() };
-        assert_eq!(compared.known(&target, &live("1"), &other), None);
+        assert_eq!(compared.known(&target, &live("1"), &other, "client"), None);
         assert_eq!(
-            compared.known(&Manifest(json!({"kind": "ConfigMap", "data": {"a": "2"}})), &live("1"), &plain),
+            compared.known(&Manifest(json!({"kind": "ConfigMap", "data": {"a": "2"}})), &live("1"), &plain, "client"),
             None
         );
     }

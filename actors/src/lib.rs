@@ -12,6 +12,7 @@
 mod adapters;
 mod authz;
 mod compared;
+mod comparing;
 mod differ;
 mod healths;
 mod ignored;

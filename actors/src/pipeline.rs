@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use crate::adapters::cluster::{Applications, Cluster, ClusterError};
 use crate::adapters::git::{GitCache, GitError};
 use crate::authz::Authz;
-use crate::compared::Compared;
+use crate::comparing::Comparing;
 use crate::differ::Differ;
 use crate::healths::Healths;
 use crate::ignored::IgnoreRules;
@@ -115,13 +115,14 @@ pub async fn start(
     let settings = Settings::start(bus.clone());
     let cluster = Cluster::new(kubernetes)?;
     let client = cluster.client();
+    let rules = IgnoreRules::new(settings.clone());
     let shared = Shared {
         bus: bus.clone(),
         cluster: cluster.clone(),
         applications: Applications::new(client.clone()),
         git: GitCache::open(&config.data_dir.join("repos"))?,
-        compared: Compared::default(),
-        rules: IgnoreRules::new(settings.clone()),
+        comparing: Comparing::new(settings.clone(), rules.clone()),
+        rules,
         healths: Healths::new(settings.clone()),
         projects: Projects::start(bus.clone(), settings.clone()),
         settings: settings.clone(),

@@ -113,6 +113,16 @@ impl Settings {
         )
     }
 
+    /// `controller.diff.server.side`: all is compared by the API server.
+    pub(crate) fn server_side_diff(&self) -> bool {
+        self.current().parameters.data.get("controller.diff.server.side").is_some_and(|value| value == "true")
+    }
+
+    /// The number that tells one state of the settings from another.
+    pub(crate) fn number(&self) -> u64 {
+        self.current().generation
+    }
+
     /// All of `argocd-cm`, with a number that tells one state of it from another.
     pub(crate) fn snapshot(&self) -> (u64, BTreeMap<String, String>) {
         let current = self.current();

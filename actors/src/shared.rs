@@ -3,7 +3,7 @@ use tako_bus::Bus;
 
 use crate::adapters::cluster::{Applications, Cluster};
 use crate::adapters::git::GitCache;
-use crate::compared::Compared;
+use crate::comparing::Comparing;
 use crate::healths::Healths;
 use crate::ignored::IgnoreRules;
 use crate::projects::Projects;
@@ -20,8 +20,8 @@ pub(crate) struct Shared {
     pub(crate) applications: Applications,
     /// The repositories.
     pub(crate) git: GitCache,
-    /// What is known of pairs of target and live object.
-    pub(crate) compared: Compared,
+    /// How target and live state are compared.
+    pub(crate) comparing: Comparing,
     /// Which differences do not count.
     pub(crate) rules: IgnoreRules,
     /// How health is judged.

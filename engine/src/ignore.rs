@@ -151,6 +151,26 @@ impl Ignored {
         Ok(())
     }
 
+    /// Takes out what pointers and jq expressions name, one after the other as Argo CD does: a rule sees what the ones
+    /// before it left. What managers own and aggregated rules are not for this.
+    pub(crate) fn strip_rules(&self, side: &mut Value) -> Result<(), String> {
+        for pointer in &self.json_pointers {
+            if let Some(path) = pointer_path(pointer, side).filter(|path| !path.is_empty()) {
+                remove(side, &path);
+            }
+        }
+        for expression in &self.jq_path_expressions {
+            let mut paths = jq::paths(expression, side)?;
+            paths.retain(|path| !path.is_empty());
+            paths.sort_by(|a, b| order(b, a));
+            paths.dedup();
+            for path in paths {
+                remove(side, &path);
+            }
+        }
+        Ok(())
+    }
+
     fn paths(&self, object: &Value, live: &Value) -> Result<Vec<Vec<Value>>, String> {
         let mut paths = managed::paths(&self.managed_fields_managers, live, object);
         for pointer in &self.json_pointers {
@@ -340,6 +360,15 @@ mod tests {
             ignored(rule.clone()).strip(&mut side, &object).unwrap();
             assert_eq!(side, want, "{rule}");
         }
+    }
+
+    #[test]
+    fn a_rule_sees_what_the_one_before_left() {
+        let rule =
+            ignored(json!({"jsonPointers": ["/list/0", "/list/0", "/list/7"], "jqPathExpressions": [".list[0, 2]"]}));
+        let mut side = json!({"list": [1, 2, 3, 4, 5]});
+        rule.strip_rules(&mut side).unwrap();
+        assert_eq!(side, json!({"list": [4]}));
     }
 
     #[test]

@@ -5,13 +5,14 @@
 //! but for what [`ignore`] leaves out; [`health`] judges, by the scripts of [`lua`] too; [`automation`] decides,
 //! [`requests`] does so for users, and [`windows`] says when; [`hook`], [`options`] and [`plan`] order, [`progress`] and
 //! [`retry`] lead an operation through its plan; [`deletion`] takes an Application away; [`tree`] shows; [`actions`]
-//! are what users may do to one object. [`glob`], [`cron`], [`duration`] and [`repo_url`] read what Go reads.
+//! are what users may do to one object. [`apply`] is what is sent, [`schema`] what is known of built-in kinds. [`glob`], [`cron`], [`duration`] and [`repo_url`] read what Go reads.
 //! [`problem`] is the table of what users are told.
 #[macro_use]
 mod shape;
 
 pub mod actions;
 pub mod app;
+pub mod apply;
 pub mod automation;
 pub mod cron;
 mod customizations;
@@ -24,18 +25,22 @@ pub mod hook;
 pub mod ignore;
 pub mod lua;
 pub mod managed_fields;
+mod merge;
 pub mod options;
 pub mod parse;
 pub mod plan;
 pub mod problem;
 pub mod progress;
 pub mod project;
+mod quantity;
 pub mod repo_url;
 pub mod requests;
 pub mod resource;
 pub mod retry;
+pub mod schema;
 pub mod select;
 pub mod tracking;
 pub mod tree;
+mod typed;
 pub mod validate;
 pub mod windows;

@@ -48,6 +48,10 @@ pub fn propagation(options: &[String]) -> Propagation {
 pub struct Writing {
     /// Put as a whole instead of applied.
     pub replace: bool,
+    /// Applied by the API server.
+    pub server_side: bool,
+    /// What a client applied before is handed over to the API server first.
+    pub migrates: bool,
     /// Deleted and made anew where it cannot be changed.
     pub force: bool,
     /// Unknown fields are let through.
@@ -62,6 +66,8 @@ impl Writing {
         let is = |name: &str, value: &str| of_object(object, application, name) == Some(value);
         Self {
             replace: is("Replace", "true"),
+            server_side: is("ServerSideApply", "true"),
+            migrates: !is("ClientSideApplyMigration", "false"),
             force: is("Force", "true"),
             lenient: is("Validate", "false"),
             kind_may_be_missing: is("SkipDryRunOnMissingResource", "true"),
@@ -87,6 +93,11 @@ pub fn deletion(live: &Manifest, application: &[String], option: &str) -> Deleti
         Some("confirm") => Deletion::Confirmed,
         _ => Deletion::Free,
     }
+}
+
+/// It says that a person is to be asked before it is deleted, by pruning or with its Application.
+pub fn asks_before_deletion(object: &Manifest) -> bool {
+    ["Prune", "Delete"].into_iter().any(|name| of_object(object, &[], name) == Some("confirm"))
 }
 
 /// What the deletion of the Application does with an object: CRDs and what Helm keeps stay.

@@ -11,7 +11,8 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{Discovery, Scope, verbs};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
-use tako_engine::options::{Propagation, Writing};
+use tako_engine::apply::PatchKind;
+use tako_engine::options::Propagation;
 use tako_engine::resource::{Manifest, ResourceKey};
 
 /// The field manager of every write, as Argo CD's: a cluster can be handed over with no field changing owner.
@@ -33,6 +34,9 @@ pub(crate) enum ClusterError {
     /// The API server answered with a refusal or could not be reached.
     #[error("{}", words(.0))]
     Api(#[from] kube::Error),
+    /// The object cannot be written in the way that is asked for.
+    #[error("{0}")]
+    Unwritable(String),
     /// An answer that is no Kubernetes object.
     #[error("the API server's answer is no object: {0}")]
     Json(#[from] serde_json::Error),
@@ -80,7 +84,7 @@ impl ClusterError {
     /// The API server refused the object itself: asking again with the same object is no use.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
-            Self::UnknownKind { .. } | Self::Json(_) => true,
+            Self::UnknownKind { .. } | Self::Unwritable(_) | Self::Json(_) => true,
             Self::Api(kube::Error::Api(status)) => {
                 // Server-side apply answers an unknown field with 500.
                 let unknown_field = status.code == 500 && status.message.contains("field not declared in schema");
@@ -239,19 +243,29 @@ impl Cluster {
         Ok(serde_json::to_value(answer)?)
     }
 
-    /// As [`Cluster::apply`], but unknown fields are refused unless `lenient`, and `replace` puts the object as a whole.
-    pub(crate) async fn write(&self, manifest: &Manifest, how: Writing, dry_run: bool) -> Result<Value, ClusterError> {
+    /// As [`Cluster::apply`], but unknown fields are refused unless `lenient`.
+    pub(crate) async fn apply_strictly(
+        &self,
+        manifest: &Manifest,
+        lenient: bool,
+        dry_run: bool,
+    ) -> Result<Value, ClusterError> {
+        let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
+        let params = PatchParams {
+            dry_run,
+            force: true,
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            field_validation: Some(validation(lenient)),
+        };
+        let api = self.api(&served, manifest.namespace());
+        Ok(serde_json::to_value(api.patch(manifest.name(), &params, &Patch::Apply(&manifest.0)).await?)?)
+    }
+
+    /// Puts the object as a whole, whether it is there or not.
+    pub(crate) async fn replace(&self, manifest: &Manifest, dry_run: bool) -> Result<Value, ClusterError> {
         let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
         let api = self.api(&served, manifest.namespace());
-        let validation = if how.lenient { ValidationDirective::Ignore } else { ValidationDirective::Strict };
-        let manager = Some(FIELD_MANAGER.to_owned());
-        if !how.replace {
-            let params =
-                PatchParams { dry_run, force: true, field_manager: manager, field_validation: Some(validation) };
-            let answer = api.patch(manifest.name(), &params, &Patch::Apply(&manifest.0)).await?;
-            return Ok(serde_json::to_value(answer)?);
-        }
-        let params = PostParams { dry_run, field_manager: manager };
+        let params = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
         let mut object: DynamicObject = serde_json::from_value(manifest.0.clone())?;
         let answer = match api.get_opt(manifest.name()).await? {
             Some(live) => {
@@ -263,12 +277,48 @@ impl Cluster {
         Ok(serde_json::to_value(answer)?)
     }
 
-    /// Makes an object that must not be there yet.
-    pub(crate) async fn create(&self, manifest: &Manifest, dry_run: bool) -> Result<Value, ClusterError> {
+    /// Makes an object that must not be there yet. It is sent as it is written, and unknown fields are refused unless
+    /// `lenient`.
+    pub(crate) async fn create(
+        &self,
+        manifest: &Manifest,
+        lenient: bool,
+        dry_run: bool,
+    ) -> Result<Value, ClusterError> {
         let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
-        let params = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
-        let object: DynamicObject = serde_json::from_value(manifest.0.clone())?;
-        Ok(serde_json::to_value(self.api(&served, manifest.namespace()).create(&params, &object).await?)?)
+        let api = self.api(&served, manifest.namespace());
+        let check = if lenient { "Ignore" } else { "Strict" };
+        let dry_run = if dry_run { "&dryRun=All" } else { "" };
+        let url = format!("{}?fieldManager={FIELD_MANAGER}&fieldValidation={check}{dry_run}", api.resource_url());
+        let request = http::Request::post(url)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(serde_json::to_vec(&manifest.0)?)
+            .map_err(|error| kube::Error::Service(Box::new(error)))?;
+        Ok(self.client.request(request).await?)
+    }
+
+    /// Patches the live object of a manifest, as an apply from the client does.
+    pub(crate) async fn patch(
+        &self,
+        manifest: &Manifest,
+        kind: PatchKind,
+        body: &Value,
+        lenient: bool,
+        dry_run: bool,
+    ) -> Result<Value, ClusterError> {
+        let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
+        let params = PatchParams {
+            dry_run,
+            force: false,
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            field_validation: Some(validation(lenient)),
+        };
+        let api = self.api(&served, manifest.namespace());
+        let answer = match kind {
+            PatchKind::Strategic => api.patch(manifest.name(), &params, &Patch::Strategic(body)).await?,
+            PatchKind::Merge => api.patch(manifest.name(), &params, &Patch::Merge(body)).await?,
+        };
+        Ok(serde_json::to_value(answer)?)
     }
 
     /// Merge-patches exactly the object that was looked at: its resourceVersion and uid are preconditions.
@@ -332,6 +382,10 @@ impl Cluster {
             }
         }
     }
+}
+
+fn validation(lenient: bool) -> ValidationDirective {
+    if lenient { ValidationDirective::Ignore } else { ValidationDirective::Strict }
 }
 
 /// The Applications of the control plane, as JSON objects.

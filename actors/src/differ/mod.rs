@@ -10,14 +10,16 @@ use serde_json::{Value, json};
 use tako_bus::{Bucket, Bus, BusError, Cause, Event, TargetRecord, Work, WorkItem, WorkKind, WorkNote};
 use tako_engine::app::{AppKey, Application, Condition, HealthCode, Phase, ResourceStatus, SyncCode};
 use tako_engine::automation::{self, Decision};
+use tako_engine::diff::{self, Choice};
 use tako_engine::hook::{self, Part, SyncPhase};
 use tako_engine::ignore::{Ignored, Rules};
 use tako_engine::resource::{Manifest, ResourceKey};
 use tako_engine::tree::{ResourceNode, ResourceTree};
 use tako_engine::windows::SyncWindow;
-use tako_engine::{deletion, diff, health, plan, tracking};
+use tako_engine::{deletion, health, options, plan, tracking};
 
 use crate::adapters::cluster::{Cluster, ClusterError};
+use crate::comparing::CompareError;
 use crate::permits::{Grant, Permit, permit};
 use crate::projects::Found;
 use crate::runtime::stage::{Outcome, Stage};
@@ -53,16 +55,6 @@ enum DifferError {
     NotYet,
 }
 
-/// Why one object could not be compared.
-#[derive(Debug, thiserror::Error)]
-enum CompareError {
-    #[error(transparent)]
-    Cluster(#[from] ClusterError),
-    /// A rule of ignored differences could not be followed.
-    #[error("{0}")]
-    Rule(String),
-}
-
 /// One object's verdict.
 #[derive(Debug, Clone)]
 pub(crate) struct ObjectVerdict {
@@ -74,6 +66,10 @@ pub(crate) struct ObjectVerdict {
     pub(crate) health: Option<health::Health>,
     pub(crate) live: bool,
     pub(crate) requires_pruning: bool,
+    /// It wants approval before it is deleted (`Prune=confirm`, `Delete=confirm`).
+    pub(crate) requires_confirmation: bool,
+    /// It does not make the Application OutOfSync (`IgnoreExtraneous`).
+    pub(crate) extraneous: bool,
     pub(crate) hook: bool,
     pub(crate) wave: i64,
     /// The other Application whose mark it carries.
@@ -82,7 +78,7 @@ pub(crate) struct ObjectVerdict {
 
 impl ObjectVerdict {
     pub(crate) fn out_of_sync(&self) -> bool {
-        self.status == Some(SyncCode::OutOfSync)
+        self.status == Some(SyncCode::OutOfSync) && !self.extraneous
     }
 }
 
@@ -242,7 +238,8 @@ impl Differ {
         verdict: &mut Verdict,
     ) -> Result<(), DifferError> {
         let objects = manifests.iter().filter(|manifest| hook::part_of(manifest) == Part::Object);
-        let comparisons: Vec<_> = objects.map(|manifest| self.compare(manifest, rules)).collect();
+        let choice = self.comparing.choice(app);
+        let comparisons: Vec<_> = objects.map(|manifest| self.compare(manifest, rules, choice)).collect();
         let objects = gather(comparisons, PARALLEL).await;
         let instance = targets::instance_name(&app.key(), &self.control_namespace);
         for outcome in objects {
@@ -270,15 +267,16 @@ impl Differ {
         &self,
         manifest: &Manifest,
         rules: &Rules,
+        choice: Choice,
     ) -> Result<(ObjectVerdict, Vec<String>), (ResourceKey, CompareError)> {
         let key = manifest.key();
-        self.compare_inner(manifest, rules.of(&key)).await.map_err(|error| (key, error))
+        self.compare_inner(manifest, (rules.of(&key), choice)).await.map_err(|error| (key, error))
     }
 
     async fn compare_inner(
         &self,
         manifest: &Manifest,
-        ignored: Ignored,
+        (ignored, choice): (Ignored, Choice),
     ) -> Result<(ObjectVerdict, Vec<String>), CompareError> {
         let live = match self.cluster.get(manifest).await {
             // A kind whose CRD is not there has no live objects.
@@ -287,21 +285,7 @@ impl Differ {
         };
         let status = match &live {
             None => SyncCode::OutOfSync,
-            Some(live) => match self.compared.known(manifest, live, &ignored) {
-                Some(status) => status,
-                None => {
-                    let predicted = match self.cluster.apply(manifest, true).await {
-                        Err(error) if error.is_refusal() => diff::overlay(&manifest.0, live),
-                        predicted => predicted?,
-                    };
-                    let (target, ours) = (manifest.0.clone(), live.clone());
-                    let judge = move |ignored: &Ignored| diff::compare_but(&target, &ours, &predicted, ignored);
-                    let judged = self.rules.within_bounds(ignored.clone(), judge).await;
-                    let status = judged.map_err(CompareError::Rule)?.status;
-                    self.compared.remember(manifest, live, &ignored, status);
-                    status
-                }
-            },
+            Some(live) => self.comparing.status(&self.cluster, manifest, live, (ignored, choice)).await?,
         };
         let images = live.as_ref().map(tako_engine::tree::images_of).unwrap_or_default();
         let verdict = ObjectVerdict {
@@ -314,6 +298,8 @@ impl Differ {
             },
             live: live.is_some(),
             requires_pruning: false,
+            requires_confirmation: options::asks_before_deletion(manifest),
+            extraneous: false,
             hook: false,
             wave: plan::wave_of(manifest),
             shared: live.as_ref().and_then(tracking::owner_of).map(|owner| owner.instance),
@@ -347,6 +333,8 @@ impl Differ {
                 health: self.health(&manifest.0),
                 live: true,
                 requires_pruning: object,
+                requires_confirmation: options::asks_before_deletion(&manifest),
+                extraneous: diff::ignores_extraneous(&manifest.0),
                 hook: !object,
                 wave: plan::wave_of(&manifest),
                 shared: None,

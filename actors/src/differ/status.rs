@@ -107,8 +107,13 @@ fn resources(verdict: &Verdict) -> Value {
                     entry[field] = json!(value);
                 }
             }
-            if object.requires_pruning {
-                entry["requiresPruning"] = json!(true);
+            for (field, is) in [
+                ("requiresPruning", object.requires_pruning),
+                ("requiresDeletionConfirmation", object.requires_confirmation),
+            ] {
+                if is {
+                    entry[field] = json!(true);
+                }
             }
             entry
         })

@@ -126,14 +126,14 @@ impl ResourceActions {
         // What cannot be made is found out before anything is written.
         for change in &changes {
             if let Change::Create(object) = change {
-                self.cluster.create(object, true).await?;
+                self.cluster.create(object, false, true).await?;
             }
         }
         let mut live = live;
         for change in changes {
             let (key, outcome) = match change {
                 Change::Create(object) => {
-                    let made = Manifest(self.cluster.create(&object, false).await?);
+                    let made = Manifest(self.cluster.create(&object, false, false).await?);
                     (made.key(), "Created")
                 }
                 Change::Patch(patch) => {

@@ -105,7 +105,7 @@ impl Syncer {
             Next::Make(wave) => {
                 for at in wave {
                     let Action::Apply(manifest) = &steps[at].action else { continue };
-                    if let Err(error) = self.cluster.write(manifest, steps[at].writing, false).await {
+                    if let Err(error) = self.cluster.apply_strictly(manifest, steps[at].writing.lenient, false).await {
                         if !error.is_refusal() {
                             return Err(error.into());
                         }

@@ -7,6 +7,7 @@ mod manifests;
 mod operation;
 mod record;
 mod steps;
+mod writing;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

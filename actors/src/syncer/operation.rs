@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tako_bus::{Bucket, Event, TargetRecord, WorkItem};
 use tako_engine::app::{Application, Operation, Phase};
+use tako_engine::managed_fields::MIGRATION_MANAGER;
 use tako_engine::plan::{self, Action, PlanInputs, SyncPlan};
 use tako_engine::progress::{self, Next, Progress, Record, Standing};
 use tako_engine::resource::Manifest;
@@ -94,7 +95,14 @@ impl Syncer {
         };
         let given = given_options(app, operation);
         let respect = options::of_application(&given, "RespectIgnoreDifferences") == Some("true");
-        let terms = Terms { cluster, rules, respect };
+        let terms = Terms {
+            cluster,
+            rules,
+            respect,
+            schemas: self.comparing.schemas().clone(),
+            migration_manager: app.metadata.annotations.get(MIGRATION_MANAGER).cloned(),
+            only_trying: operation.sync.as_ref().is_some_and(|sync| sync.dry_run),
+        };
         if record::entries(app).is_empty() {
             let started = Event::SyncStarted {
                 app: app.key(),
@@ -161,7 +169,7 @@ impl Syncer {
                 return Ok(Some((Phase::Failed, format!("Shared resource found: {}", shared.join(", ")))));
             }
         }
-        let only_trying = operation.sync.as_ref().is_some_and(|sync| sync.dry_run);
+        let only_trying = terms.only_trying;
         let to_come = match options::of_application(&given, "CreateNamespace") {
             Some("true") if only_trying => app.spec.destination.namespace.clone(),
             _ => None,

@@ -1,17 +1,19 @@
 //! One step of a plan on the cluster: dry run, apply, prune, and the life of a hook. Decides nothing.
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tako_engine::app::SyncCode;
 use tako_engine::hook::{self, DeletePolicy, Entry};
 use tako_engine::ignore::{Ignored, Rules};
 use tako_engine::options::Propagation;
 use tako_engine::plan::{Action, Step, SyncPlan};
 use tako_engine::progress::{Record, Standing};
 use tako_engine::resource::Manifest;
+use tako_engine::schema::Schemas;
 use tako_engine::tracking;
 
+use super::writing::{Sending, send, sending};
 use super::{Syncer, SyncerError};
 use crate::adapters::cluster::{Cluster, ClusterError};
 use crate::gather;
@@ -31,19 +33,32 @@ pub(super) struct Terms<'a> {
     pub(super) rules: &'a Rules,
     /// They hold for writing, too (`RespectIgnoreDifferences=true`).
     pub(super) respect: bool,
+    /// What is known of built-in kinds.
+    pub(super) schemas: Arc<Schemas>,
+    /// Whose fields the API server takes over besides kubectl's.
+    pub(super) migration_manager: Option<String>,
+    /// The operation was asked to change nothing.
+    pub(super) only_trying: bool,
 }
 
 fn failure(error: &ClusterError) -> Record {
     Record::begun(Standing::Failed, "SyncFailed", error.to_string())
 }
 
-async fn trial(step: &Step, manifest: &Manifest, cluster: &Cluster) -> Result<(), ClusterError> {
+/// What would be sent for a step; `None` when that cannot be tried.
+async fn look(step: &Step, manifest: &Manifest, terms: &Terms<'_>) -> Result<Option<Sending>, ClusterError> {
+    let live = live_of(manifest, &terms.cluster).await?;
     // A hook that is deleted and made anew need not fit what is there now.
     let anew = step.hook.as_ref().is_some_and(|hook| hook.policies.contains(&DeletePolicy::BeforeHookCreation));
-    if anew && cluster.get(manifest).await?.is_some() {
-        return Ok(());
+    if anew && live.is_some() {
+        return Ok(None);
     }
-    cluster.write(manifest, step.writing, true).await.map(drop)
+    sending(step, manifest, live.as_ref(), terms).map(Some)
+}
+
+/// The live object; one without a name has none.
+async fn live_of(manifest: &Manifest, cluster: &Cluster) -> Result<Option<Value>, ClusterError> {
+    if manifest.name().is_empty() { Ok(None) } else { cluster.get(manifest).await }
 }
 
 impl Syncer {
@@ -69,20 +84,41 @@ impl Syncer {
                 _ => None,
             })
             .collect();
-        let trials: Vec<_> = tried.iter().map(|(_, step, manifest)| trial(step, manifest, &terms.cluster)).collect();
-        let outcomes = gather(trials, PARALLEL).await;
+        let looks: Vec<_> = tried.iter().map(|(_, step, manifest)| look(step, manifest, terms)).collect();
+        let looks = gather(looks, PARALLEL).await;
         let mut failures = Vec::new();
-        for ((at, step, _), outcome) in tried.into_iter().zip(outcomes) {
-            match outcome {
-                Ok(()) => {}
-                // The CRD comes with this very sync, or from elsewhere.
-                Err(ClusterError::UnknownKind { .. }) if crds || step.writing.kind_may_be_missing => {}
-                // It is deleted and made anew.
-                Err(error) if error.is_invalid() && step.writing.force => {}
+        let mut trials = Vec::new();
+        let to_come = |step: &Step, error: &ClusterError| match error {
+            // The CRD comes with this very sync, or from elsewhere.
+            ClusterError::UnknownKind { .. } => crds || step.writing.kind_may_be_missing,
+            // It is deleted and made anew.
+            error => error.is_invalid() && step.writing.force,
+        };
+        for ((at, step, manifest), look) in tried.into_iter().zip(looks) {
+            match look {
+                Ok(None | Some(Sending::Nothing(_))) => {}
+                Ok(Some(sending)) => trials.push((at, step, manifest, sending)),
+                Err(error) if to_come(step, &error) => {}
                 Err(error) if error.is_refusal() => failures.push((at, failure(&error))),
                 Err(error) => return Err(error.into()),
             }
         }
+        // When one object is all there is to write, writing it is the trial: nothing else would be done before it.
+        if trials.len() == 1 && !plan.waits() && !terms.only_trying {
+            trials.clear();
+        }
+        let tries: Vec<_> =
+            trials.iter().map(|(_, step, manifest, sending)| send(sending, step, manifest, terms, true)).collect();
+        let outcomes = gather(tries, PARALLEL).await;
+        for ((at, step, ..), outcome) in trials.iter().zip(outcomes) {
+            match outcome {
+                Ok(_) => {}
+                Err(error) if to_come(step, &error) => {}
+                Err(error) if error.is_refusal() => failures.push((*at, failure(&error))),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        failures.sort_by_key(|(at, _)| *at);
         Ok(failures)
     }
 
@@ -168,7 +204,10 @@ impl Syncer {
     }
 
     async fn apply(&self, step: &Step, manifest: &Manifest, terms: &Terms<'_>) -> Result<Record, SyncerError> {
-        let before = terms.cluster.get(manifest).await.unwrap_or_default();
+        let before = match live_of(manifest, &terms.cluster).await {
+            Err(error) if error.is_refusal() => return Ok(failure(&error)),
+            other => other?,
+        };
         let ignored = terms.rules.of(&step.key);
         let mut wanted = manifest.clone();
         if let Some(live) = before.clone().filter(|_| terms.respect && step.hook.is_none() && !ignored.is_empty()) {
@@ -179,18 +218,16 @@ impl Syncer {
                 Err(problem) => return Ok(Record::begun(Standing::Failed, "SyncFailed", problem)),
             };
         }
-        match put(step, &wanted, before.as_ref(), &terms.cluster).await {
+        match put(step, &wanted, before.as_ref(), terms).await {
             Ok(live) => {
                 fault::point(if step.hook.is_some() { "hook made" } else { "object written" });
-                if step.hook.is_none() {
-                    self.compared.remember(manifest, &live, &ignored, SyncCode::Synced);
-                }
                 let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
                 let message = match &before {
                     None => created(step),
                     Some(before) if version(before) == version(&live) => said(step, "unchanged"),
                     Some(_) if step.writing.replace => said(step, "replaced"),
-                    Some(_) => said(step, "serverside-applied"),
+                    Some(_) if step.writing.server_side => said(step, "serverside-applied"),
+                    Some(_) => said(step, "configured"),
                 };
                 Ok(Record::begun(Standing::Running, "Synced", message))
             }
@@ -251,11 +288,12 @@ impl Syncer {
 }
 
 /// Writes; with `Force` what cannot be changed is deleted and made anew.
-async fn put(step: &Step, wanted: &Manifest, before: Option<&Value>, cluster: &Cluster) -> Result<Value, ClusterError> {
-    let how = step.writing;
+async fn put(step: &Step, wanted: &Manifest, before: Option<&Value>, terms: &Terms<'_>) -> Result<Value, ClusterError> {
+    let cluster = &terms.cluster;
     let uid = before.and_then(|before| before["metadata"]["uid"].as_str());
-    let anew = match cluster.write(wanted, how, false).await {
-        Err(error) if how.force && error.is_invalid() => uid.ok_or(error)?,
+    let first = sending(step, wanted, before, terms)?;
+    let anew = match send(&first, step, wanted, terms, false).await {
+        Err(error) if step.writing.force && error.is_invalid() => uid.ok_or(error)?,
         other => return other,
     };
     cluster.delete(&step.key, anew, Propagation::Background).await?;
@@ -269,11 +307,12 @@ async fn put(step: &Step, wanted: &Manifest, before: Option<&Value>, cluster: &C
     if let Ok(looked) = tokio::time::timeout(FORCE_MAX, gone).await {
         looked?;
     }
-    cluster.write(wanted, how, false).await
+    send(&sending(step, wanted, None, terms)?, step, wanted, terms, false).await
 }
 
 fn said(step: &Step, word: &str) -> String {
-    format!("{}/{} {word}", step.key.kind.to_lowercase(), step.key.name)
+    let group = if step.key.group.is_empty() { String::new() } else { format!(".{}", step.key.group) };
+    format!("{}{group}/{} {word}", step.key.kind.to_lowercase(), step.key.name)
 }
 
 fn created(step: &Step) -> String {

@@ -188,8 +188,8 @@ fn compile<T>(
         for found in filter.id.run((context, input)).map(unwrap_valr) {
             match found {
                 Ok(path) => paths.push(path),
-                // A path into what is not there names nothing (Argo CD ignores the error, too).
-                Err(_) => break,
+                // An expression that fails names nothing at all (Argo CD ignores such a rule, too).
+                Err(_) => return Ok(Vec::new()),
             }
             if paths.len() > PATHS_MAX {
                 return Err(format!("names more than {PATHS_MAX} paths"));

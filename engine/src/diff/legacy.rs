@@ -1,16 +1,9 @@
-//! Target against live, by the API server's own prediction (server-side dry-run apply). Pure.
-use serde_json::{Map, Value, json};
+//! The comparison of before: any prediction against live state, all that the server sets left out. Gives way to
+//! [`super::between`]. Pure.
+use serde_json::Value;
 
+use super::{Comparison, LAST_APPLIED, differences};
 use crate::app::SyncCode;
-
-/// What a comparison came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Comparison {
-    /// Synced or OutOfSync.
-    pub status: SyncCode,
-    /// JSON pointers of the fields that differ.
-    pub changed: Vec<String>,
-}
 
 /// Metadata that the server alone sets.
 const SERVER_FIELDS: [&str; 7] = [
@@ -22,7 +15,6 @@ const SERVER_FIELDS: [&str; 7] = [
     "selfLink",
     "deletionGracePeriodSeconds",
 ];
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Compares. `predicted` is the API server's answer to a dry-run apply of `target`.
 pub fn compare(target: Option<&Value>, live: Option<&Value>, predicted: Option<&Value>) -> Comparison {
@@ -32,10 +24,10 @@ pub fn compare(target: Option<&Value>, live: Option<&Value>, predicted: Option<&
             let mut changed = Vec::new();
             differences(&predicted, &live, "", &mut changed);
             let status = if changed.is_empty() { SyncCode::Synced } else { SyncCode::OutOfSync };
-            Comparison { status, changed }
+            Comparison { status, changed, predicted: Some(predicted), live: Some(live) }
         }
-        (None, None) => Comparison { status: SyncCode::Synced, changed: Vec::new() },
-        _ => Comparison { status: SyncCode::OutOfSync, changed: vec![String::new()] },
+        (None, None) => Comparison { status: SyncCode::Synced, changed: Vec::new(), predicted: None, live: None },
+        _ => Comparison { status: SyncCode::OutOfSync, changed: vec![String::new()], predicted: None, live: None },
     }
 }
 
@@ -76,7 +68,7 @@ pub fn overlay(target: &Value, live: &Value) -> Value {
 }
 
 /// The object without what the server sets and without status.
-pub fn normalize(object: &Value) -> Value {
+fn normalize(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(map) = object.as_object_mut() {
         map.remove("status");
@@ -96,48 +88,10 @@ pub fn normalize(object: &Value) -> Value {
     object
 }
 
-fn differences(a: &Value, b: &Value, at: &str, changed: &mut Vec<String>) {
-    match (a, b) {
-        (Value::Object(a), Value::Object(b)) => {
-            let missing = |map: &Map<String, Value>, key: &String| !map.contains_key(key);
-            for key in a.keys().chain(b.keys().filter(|key| missing(a, key))) {
-                let pointer = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
-                match (a.get(key), b.get(key)) {
-                    (Some(a), Some(b)) => differences(a, b, &pointer, changed),
-                    _ => changed.push(pointer),
-                }
-            }
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            for (index, (a, b)) in a.iter().zip(b).enumerate() {
-                differences(a, b, &format!("{at}/{index}"), changed);
-            }
-        }
-        _ if a != b => changed.push(at.to_owned()),
-        _ => {}
-    }
-}
-
-/// A Secret with its values hidden; any other object as it is.
-pub fn mask(object: &Value) -> Value {
-    let mut object = object.clone();
-    if object["kind"] == "Secret" && object["apiVersion"] == "v1" {
-        for field in ["data", "stringData"] {
-            if let Some(values) = object.get_mut(field).and_then(Value::as_object_mut) {
-                values.values_mut().for_each(|value| *value = json!("++++++++"));
-            }
-        }
-        if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
-            && annotations.contains_key(LAST_APPLIED)
-        {
-            annotations.insert(LAST_APPLIED.to_owned(), json!("++++++++"));
-        }
-    }
-    object
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -173,11 +127,5 @@ mod tests {
             let predicted = overlay(&target, &live);
             assert_eq!(compare(Some(&target), Some(&live), Some(&predicted)).status, want, "{target}");
         }
-    }
-
-    #[test]
-    fn a_secret_shows_no_value() {
-        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"annotations": {LAST_APPLIED: "hunter2"}}, "data": {"p": "hunter2"}, "stringData": {"q": "hunter2"}});
-        assert!(!mask(&secret).to_string().contains("hunter2"));
     }
 }
