@@ -39,10 +39,11 @@ impl Healths {
     /// The rules of now.
     pub(crate) fn now(&self) -> Rules {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let (number, data) = self.settings.snapshot();
-        if let Some(held) = held.as_ref().filter(|held| held.settings == number) {
+        // Asked for every object: the data is copied only when it is another.
+        if let Some(held) = held.as_ref().filter(|held| held.settings == self.settings.number()) {
             return held.rules.clone();
         }
+        let (number, data) = self.settings.snapshot();
         let parts = parts(data);
         let known = held.take();
         let rules = match known {

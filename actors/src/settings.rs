@@ -123,6 +123,11 @@ impl Settings {
         self.current().generation
     }
 
+    /// The number of the present state, as in [`Settings::snapshot`].
+    pub(crate) fn number(&self) -> u64 {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).0
+    }
+
     /// All of `argocd-cm`, with a number that tells one state of it from another.
     pub(crate) fn snapshot(&self) -> (u64, BTreeMap<String, String>) {
         let current = self.current();

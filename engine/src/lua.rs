@@ -2,7 +2,7 @@
 //! operator manual, "Resource Health" and "Resource Actions"). Lua 5.1, as there. Pure: the time is told by the
 //! caller, and a script can reach nothing but its own globals. Knows nothing of health or actions.
 //!
-//! Each run has a virtual machine of its own (tens of microseconds), so nothing that a script leaves behind meets
+//! Each run has a virtual machine of its own (docs/adr/0010), so nothing that a script leaves behind meets
 //! the next object. It ends after a number of instructions or a span of time, whichever is first; `pcall` does not
 //! stop that. Functions of C that one call could hang in (patterns, `string.rep`, sorting without an order) are our
 //! own or run through Lua, where the hook sees them.
@@ -27,7 +27,7 @@ pub type Clock = fn() -> Duration;
 /// Memory of one run: an object of the largest size that Kubernetes stores, some ten times over.
 const MEMORY_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// Instructions of one run; a health check needs some hundreds.
-const INSTRUCTIONS_MAX: u64 = 20_000_000;
+const INSTRUCTIONS_MAX: u64 = 10_000_000;
 /// Time of one run (Argo CD's limit).
 const TIME_MAX: Duration = Duration::from_secs(1);
 /// Instructions between two looks at what is left. Small, because one instruction may copy megabytes.

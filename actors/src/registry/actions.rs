@@ -59,10 +59,10 @@ impl ResourceActions {
     /// The actions under the settings of now.
     fn actions(&self) -> Arc<Actions> {
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        let (number, data) = self.settings.snapshot();
-        match compiled.as_ref().filter(|(known, _)| *known == number) {
+        match compiled.as_ref().filter(|(known, _)| *known == self.settings.number()) {
             Some((_, actions)) => actions.clone(),
             None => {
+                let (number, data) = self.settings.snapshot();
                 let actions = Arc::new(Actions::compile(&data, since_1970));
                 *compiled = Some((number, actions.clone()));
                 actions
