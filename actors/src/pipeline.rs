@@ -1,5 +1,6 @@
 //! Starts the actors of this process's roles, top to bottom.
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kube::Client;
 use tako_bus::{Bus, BusError};
@@ -12,6 +13,7 @@ use crate::compared::Compared;
 use crate::differ::Differ;
 use crate::ignored::IgnoreRules;
 use crate::observer::Observer;
+use crate::observer::orphans::{NoProjects, Orphans};
 use crate::registry::Registry;
 use crate::renderer::Renderer;
 use crate::runtime::stage;
@@ -115,6 +117,8 @@ pub async fn start(
     let compared = Compared::default();
     let settings = Settings::start(bus.clone());
     let rules = IgnoreRules::new(settings.clone());
+    // The one line to change once AppProjects are on the bus.
+    let orphans: Arc<dyn Orphans> = Arc::new(NoProjects);
     let git = GitCache::open(&config.data_dir.join("repos"))?;
     if has(Role::Authz) {
         Authz::start(bus, client.clone(), namespace.clone()).await?;
@@ -136,13 +140,15 @@ pub async fn start(
             bus.clone(),
             cluster.clone(),
             applications,
-            (compared, rules, settings.clone()),
+            (compared, rules, settings.clone(), orphans.clone()),
             namespace.clone(),
         );
         stage::start(differ, bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Observer) {
-        Observer::start(bus.clone(), cluster, namespace.clone());
+        // Rules of its own: what takes long here must not hold up comparisons.
+        let rules = IgnoreRules::new(settings.clone());
+        Observer::start(bus.clone(), cluster, rules, orphans, namespace.clone());
     }
     if has(Role::Renderer) {
         stage::start(Renderer::new(bus.clone(), git.clone()), bus.clone(), pool.clone(), arbiter);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::api::{
     Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
     ValidationDirective,
@@ -17,6 +18,9 @@ use tako_engine::resource::{Manifest, ResourceKey};
 /// The field manager of every write, as Argo CD's: a cluster can be handed over with no field changing owner.
 pub(crate) const FIELD_MANAGER: &str = "argocd-controller";
 
+/// The cluster that tako runs for (Argo CD, operator manual, "Declarative Setup").
+const IN_CLUSTER: &str = "https://kubernetes.default.svc";
+
 /// What can go wrong at the API server.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClusterError {
@@ -29,6 +33,14 @@ pub(crate) enum ClusterError {
         api_version: String,
         /// The kind as written.
         kind: String,
+    },
+    /// Named when it is made (generateName): there is nothing to apply to.
+    #[error("cannot use generateName with apply; give {kind} {stem} a name, or the sync option Replace=true")]
+    NoName {
+        /// The kind.
+        kind: String,
+        /// What the name would begin with.
+        stem: String,
     },
     /// The API server answered with a refusal or could not be reached.
     #[error("{}", words(.0))]
@@ -75,7 +87,7 @@ impl ClusterError {
     /// The API server refused the object itself: asking again with the same object is no use.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
-            Self::UnknownKind { .. } | Self::Json(_) => true,
+            Self::UnknownKind { .. } | Self::NoName { .. } | Self::Json(_) => true,
             Self::Api(kube::Error::Api(status)) => {
                 // Server-side apply answers an unknown field with 500.
                 let unknown_field = status.code == 500 && status.message.contains("field not declared in schema");
@@ -112,6 +124,11 @@ impl Cluster {
     /// A handle whose catalogue of kinds is read at the first need.
     pub(crate) fn new(client: Client) -> Self {
         Self { client, served: Arc::default() }
+    }
+
+    /// The URL by which Applications and settings name it.
+    pub(crate) fn url(&self) -> &'static str {
+        IN_CLUSTER
     }
 
     /// The client, for watches.
@@ -155,6 +172,21 @@ impl Cluster {
             Err(poisoned) => *poisoned.into_inner() = fresh,
         }
         Ok(all)
+    }
+
+    /// Whether we may list a kind in all namespaces.
+    pub(crate) async fn may_list(&self, resource: &ApiResource) -> Result<bool, ClusterError> {
+        let attributes = ResourceAttributes {
+            group: Some(resource.group.clone()),
+            resource: Some(resource.plural.clone()),
+            verb: Some("list".to_owned()),
+            ..ResourceAttributes::default()
+        };
+        let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
+        let answer = api.create(&PostParams::default(), &review).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
     }
 
     /// Whether objects of the kind live in namespaces; `None` when the kind is not served.
@@ -203,7 +235,11 @@ impl Cluster {
     }
 
     /// The live object of a manifest (same group, version and kind), `None` when there is none.
+    /// A manifest without a name has none either: each that is made of it is named anew.
     pub(crate) async fn get(&self, manifest: &Manifest) -> Result<Option<Value>, ClusterError> {
+        if manifest.name().is_empty() {
+            return Ok(None);
+        }
         let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
         let found = self.api(&served, manifest.namespace()).get_opt(manifest.name()).await?;
         found.map(serde_json::to_value).transpose().map_err(ClusterError::from)
@@ -232,6 +268,10 @@ impl Cluster {
         let api = self.api(&served, manifest.namespace());
         let validation = if how.lenient { ValidationDirective::Ignore } else { ValidationDirective::Strict };
         let manager = Some(FIELD_MANAGER.to_owned());
+        if manifest.name().is_empty() && !how.replace {
+            let stem = manifest.0["metadata"]["generateName"].as_str().unwrap_or_default().to_owned();
+            return Err(ClusterError::NoName { kind: manifest.kind().to_owned(), stem });
+        }
         if !how.replace {
             let params =
                 PatchParams { dry_run, force: true, field_manager: manager, field_validation: Some(validation) };
@@ -240,7 +280,8 @@ impl Cluster {
         }
         let params = PostParams { dry_run, field_manager: manager };
         let mut object: DynamicObject = serde_json::from_value(manifest.0.clone())?;
-        let answer = match api.get_opt(manifest.name()).await? {
+        let live = if manifest.name().is_empty() { None } else { api.get_opt(manifest.name()).await? };
+        let answer = match live {
             Some(live) => {
                 object.metadata.resource_version = live.metadata.resource_version;
                 api.replace(manifest.name(), &params, &object).await?

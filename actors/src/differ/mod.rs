@@ -12,12 +12,14 @@ use tako_engine::automation::{self, Decision};
 use tako_engine::hook::{self, Part};
 use tako_engine::ignore::{Ignored, Rules};
 use tako_engine::resource::{Manifest, ResourceKey};
+use tako_engine::tracking::Tracking;
 use tako_engine::tree::ResourceTree;
-use tako_engine::{diff, health, plan, tracking};
+use tako_engine::{diff, health, orphan, plan, tracking};
 
 use crate::adapters::cluster::{Applications, Cluster, ClusterError};
 use crate::compared::Compared;
 use crate::ignored::IgnoreRules;
+use crate::observer::orphans::Orphans;
 use crate::runtime::stage::{Outcome, Stage};
 use crate::settings::Settings;
 use crate::{gather, now, targets};
@@ -32,6 +34,7 @@ pub(crate) struct Differ {
     applications: Applications,
     compared: Compared,
     rules: IgnoreRules,
+    orphans: Arc<dyn Orphans>,
     control_namespace: String,
 }
 
@@ -93,10 +96,10 @@ impl Differ {
         bus: Bus,
         cluster: Cluster,
         applications: Applications,
-        (compared, rules, settings): (Compared, IgnoreRules, Settings),
+        (compared, rules, settings, orphans): (Compared, IgnoreRules, Settings, Arc<dyn Orphans>),
         control_namespace: String,
     ) -> Arc<Self> {
-        let differ = Arc::new(Self { bus, cluster, applications, compared, rules, control_namespace });
+        let differ = Arc::new(Self { bus, cluster, applications, compared, rules, orphans, control_namespace });
         tokio::spawn(differ.clone().compare_again(settings));
         differ
     }
@@ -113,7 +116,7 @@ impl Differ {
             let apps = self.bus.kv(Bucket::Apps).entries::<Application>().await;
             let apps = apps.map_err(|error| tracing::warn!(%error, "new settings count at the next comparison"));
             for (_, app) in apps.unwrap_or_default() {
-                let note = WorkNote { hard: false, reason: "resource.* in argocd-cm changed".to_owned() };
+                let note = WorkNote { hard: false, reason: "argocd-cm changed what is compared".to_owned() };
                 if let Err(error) =
                     self.bus.wake(&Work::Compare { app: app.key() }, note, &Cause::root("sa:differ")).await
                 {
@@ -125,6 +128,7 @@ impl Differ {
 
     async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<(), DifferError> {
         let Some(record) = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&key.token()).await? else { return Ok(()) };
+        self.rules.settings().ready().await;
         let Some(app) = self.applications.get(key).await? else { return Ok(()) };
         if app.metadata.deletion_timestamp.is_some() {
             return Ok(());
@@ -170,13 +174,10 @@ impl Differ {
                 return Ok(verdict);
             }
         };
-        let (manifests, repeated) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
-        for key in repeated {
-            verdict.conditions.push((
-                "RepeatedResourceWarning".to_owned(),
-                format!("Resource {key} appeared 2 times among application resources."),
-            ));
-        }
+        let settings = self.rules.settings().compiled();
+        let finished = targets::finish(raw, app, &self.control_namespace, &self.cluster, &settings);
+        verdict.conditions.extend(finished.warnings());
+        let manifests = finished.manifests;
         let rules = self.rules.of(app);
         let rules = match rules.as_ref() {
             Ok(rules) => rules,
@@ -188,6 +189,7 @@ impl Differ {
         };
         self.judge_objects(app, &manifests, rules, &mut verdict).await?;
         verdict.objects.extend(self.extras(app, &manifests).await?);
+        verdict.conditions.extend(self.orphaned(app).await?);
         verdict.objects.sort_by(|a, b| a.key.cmp(&b.key));
         verdict.images.sort();
         verdict.images.dedup();
@@ -253,7 +255,10 @@ impl Differ {
         manifest: &Manifest,
         ignored: Ignored,
     ) -> Result<(ObjectVerdict, Vec<String>), CompareError> {
+        let tracking = self.rules.settings().compiled().tracking;
         let live = match self.cluster.get(manifest).await {
+            // Named when it is made (generateName): what was made before has other names.
+            _ if manifest.name().is_empty() => None,
             // A kind whose CRD is not there has no live objects.
             Err(ClusterError::UnknownKind { .. }) => None,
             other => other?,
@@ -267,7 +272,10 @@ impl Differ {
                         Err(error) if error.is_refusal() => diff::overlay(&manifest.0, live),
                         predicted => predicted?,
                     };
-                    let (target, ours) = (manifest.0.clone(), live.clone());
+                    let target = manifest.0.clone();
+                    let (mut ours, mut predicted) = (live.clone(), predicted);
+                    tracking.migrate(&target, &mut ours);
+                    tracking.migrate(&target, &mut predicted);
                     let judge = move |ignored: &Ignored| diff::compare_but(&target, &ours, &predicted, ignored);
                     let judged = self.rules.within_bounds(ignored.clone(), judge).await;
                     let status = judged.map_err(CompareError::Rule)?.status;
@@ -289,15 +297,18 @@ impl Differ {
             requires_pruning: false,
             hook: false,
             wave: plan::wave_of(manifest),
-            shared: live.as_ref().and_then(tracking::owner_of).map(|owner| owner.instance),
+            shared: live.as_ref().and_then(|live| tracking.owner_beside_target(live)),
         };
         Ok((verdict, images))
     }
 
     /// Live objects that carry our mark and are in git no more. Each is read again before it counts.
     async fn extras(&self, app: &Application, manifests: &[Manifest]) -> Result<Vec<ObjectVerdict>, DifferError> {
+        let tracking = self.rules.settings().compiled().tracking;
         let mut extras = Vec::new();
-        for (key, live) in tracked_extras(&self.bus, &self.cluster, app, manifests, &self.control_namespace).await? {
+        for (key, live) in
+            tracked_extras(&self.bus, &self.cluster, app, manifests, (&self.control_namespace, &tracking)).await?
+        {
             let manifest = Manifest(live);
             let object = hook::part_of(&manifest) == Part::Object;
             extras.push(ObjectVerdict {
@@ -313,6 +324,16 @@ impl Differ {
             });
         }
         Ok(extras)
+    }
+
+    /// The condition that tells of orphaned resources, if the project asks for it. The observer found them.
+    async fn orphaned(&self, app: &Application) -> Result<Option<(String, String)>, DifferError> {
+        if !self.orphans.of(&app.key()).is_some_and(|asked| asked.warn) {
+            return Ok(None);
+        }
+        let tree = self.bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await?.unwrap_or_default();
+        let count = tree.orphaned_nodes.len();
+        Ok((count > 0).then(|| (orphan::WARNING.to_owned(), orphan::orphaned_words(count))))
     }
 
     async fn record(&self, app: Application, verdict: Verdict, item: &WorkItem) -> Result<(), DifferError> {
@@ -393,7 +414,7 @@ pub(crate) async fn tracked_extras(
     cluster: &Cluster,
     app: &Application,
     manifests: &[Manifest],
-    control_namespace: &str,
+    (control_namespace, tracking): (&str, &Tracking),
 ) -> Result<Vec<(ResourceKey, Value)>, ExtrasError> {
     let Some(tree) = bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await? else {
         return Ok(Vec::new());
@@ -417,7 +438,7 @@ pub(crate) async fn tracked_extras(
             Err(error) => return Err(error.into()),
         };
         let Some(live) = live else { continue };
-        let ours = tracking::owner_of(&live).is_some_and(|id| id.instance == instance);
+        let ours = tracking.owner_of(&live).is_some_and(|owner| owner == instance);
         let owned = live["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty());
         if ours && !owned && live["metadata"]["deletionTimestamp"].is_null() {
             extras.push((key, live));

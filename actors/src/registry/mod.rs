@@ -181,18 +181,31 @@ impl Registry {
         }
     }
 
+    async fn put_settings(&self, record: &SettingsRecord) {
+        if let Err(error) = self.bus.kv(Bucket::Settings).put(settings::KEY, record).await {
+            tracing::warn!(%error, "settings not on the bus");
+        }
+    }
+
     async fn watch_settings_once(&self) {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
         let only = watcher::Config::default().fields("metadata.name=argocd-cm");
-        let mut events = watcher(api, only).default_backoff().applied_objects().boxed();
+        let mut events = watcher(api, only).default_backoff().boxed();
+        let mut there = false;
         while let Some(event) = events.next().await {
             match event {
-                Ok(map) => {
-                    let record = SettingsRecord { data: map.data.unwrap_or_default() };
-                    if let Err(error) = self.bus.kv(Bucket::Settings).put(settings::KEY, &record).await {
-                        tracing::warn!(%error, "settings not on the bus");
+                Ok(watcher::Event::Apply(map) | watcher::Event::InitApply(map)) => {
+                    there = true;
+                    self.put_settings(&SettingsRecord { data: map.data.unwrap_or_default() }).await;
+                }
+                // Stages wait for a first word; what was said before outlives the ConfigMap.
+                Ok(watcher::Event::InitDone) if !there => {
+                    let before = self.bus.kv(Bucket::Settings).get::<SettingsRecord>(settings::KEY).await;
+                    if matches!(before, Ok(None)) {
+                        self.put_settings(&SettingsRecord::default()).await;
                     }
                 }
+                Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "argocd-cm cannot be watched; trying again"),
             }
         }

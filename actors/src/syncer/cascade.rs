@@ -27,7 +27,9 @@ impl Syncer {
         let approved = record::approved(&app, record::deletion_asked(&app));
         let background = app.metadata.finalizers.contains(&format!("{FINALIZER}/background"));
         let how = if background { Propagation::Background } else { Propagation::Foreground };
-        for (resource, live) in tracked_extras(&self.bus, &self.cluster, &app, &[], &self.control_namespace).await? {
+        let tracking = self.rules.settings().compiled().tracking;
+        let marks = (self.control_namespace.as_str(), &*tracking);
+        for (resource, live) in tracked_extras(&self.bus, &self.cluster, &app, &[], marks).await? {
             left += 1;
             match options::deletion_with_application(&live, &options) {
                 Deletion::Never => {

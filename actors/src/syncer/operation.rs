@@ -239,8 +239,10 @@ impl Syncer {
         revision: &str,
         raw: Vec<Value>,
     ) -> Result<SyncPlan, SyncerError> {
-        let (manifests, _) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
-        let extras = tracked_extras(&self.bus, &self.cluster, app, &manifests, &self.control_namespace).await?;
+        let settings = self.rules.settings().compiled();
+        let manifests = targets::finish(raw, app, &self.control_namespace, &self.cluster, &settings).manifests;
+        let ours = (self.control_namespace.as_str(), &*settings.tracking);
+        let extras = tracked_extras(&self.bus, &self.cluster, app, &manifests, ours).await?;
         let sync = operation.sync.clone().unwrap_or_default();
         let options_given = given_options(app, operation);
         if options::of_application(&options_given, "CreateNamespace") == Some("true")
