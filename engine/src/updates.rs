@@ -160,6 +160,9 @@ mod tests {
         object
     }
 
+    /// Settings, object, pointer of what changes, whether it counts.
+    type Case<'a> = (Vec<(&'a str, &'a str)>, &'a Value, &'a str, bool);
+
     #[test]
     fn what_a_comparison_cannot_see_is_no_change() {
         let all = "resource.customizations.ignoreResourceUpdates.all";
@@ -171,7 +174,7 @@ mod tests {
         let map = object("ConfigMap", "v1");
         let leader = "/metadata/annotations/control-plane.alpha.kubernetes.io~1leader";
         let app = object("Application", "argoproj.io/v1alpha1");
-        let cases: Vec<(Vec<(&str, &str)>, &Value, &str, bool)> = vec![
+        let cases: Vec<Case<'_>> = vec![
             (vec![], &deployment, "/metadata/resourceVersion", false),
             (vec![], &deployment, "/metadata/generation", false),
             (vec![], &deployment, "/metadata/managedFields", false),

@@ -32,10 +32,13 @@ pub(super) struct Seen {
     manager: Option<String>,
     /// Changes with what a comparison can see of the object; `None`: every change counts.
     print: Option<u64>,
+    /// The age of the rules by which it was looked at.
+    age: u64,
 }
 
 impl Seen {
-    pub(super) fn new(live: &Value, tracking: &Tracking) -> Self {
+    /// `age`: [`Index::age`] before the rules were read.
+    pub(super) fn new(live: &Value, tracking: &Tracking, age: u64) -> Self {
         let owners = owners_of(live);
         // Whether a StatefulSet claims it, the object alone does not tell.
         let top = owners.iter().all(|owner| matches!(owner, Owner::Claim(..)));
@@ -50,6 +53,7 @@ impl Seen {
             owners,
             top,
             print: None,
+            age,
         }
     }
 
@@ -73,6 +77,8 @@ struct Entry {
 /// The index.
 #[derive(Default)]
 pub(super) struct Index {
+    /// Which set of rules holds.
+    age: u64,
     by_uid: HashMap<String, Entry>,
     children: HashMap<Owner, BTreeSet<String>>,
     roots: HashMap<String, BTreeSet<String>>,
@@ -102,7 +108,8 @@ impl Index {
     pub(super) fn upsert(&mut self, seen: Seen) -> Effect {
         let mut effect = Effect::default();
         let uid = seen.node.uid.clone();
-        if uid.is_empty() {
+        // Looked at by rules that hold no more: the new list brings it again.
+        if uid.is_empty() || seen.age != self.age {
             return effect;
         }
         let same_version = |known: &Entry| known.seen.node.resource_version == seen.node.resource_version;
@@ -168,7 +175,13 @@ impl Index {
     /// The rules changed by which objects are taken up. What is known stays until each object is seen again: absence
     /// of data is nobody's deletion.
     pub(super) fn outdate(&mut self) {
+        self.age += 1;
         self.by_uid.values_mut().for_each(|entry| entry.stale = true);
+    }
+
+    /// Which set of rules holds.
+    pub(super) fn age(&self) -> u64 {
+        self.age
     }
 
     /// The tree of an Application: its tracked roots and all that they own. `labels` of the hosts are shown.

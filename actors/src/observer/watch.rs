@@ -161,8 +161,9 @@ impl Observer {
             kind: resource.kind.clone(),
         });
         let Ok(live) = serde_json::to_value(object) else { return };
+        let age = self.index().age();
         let settings = self.rules.settings().compiled();
-        let seen = Seen::new(&live, &settings.tracking);
+        let seen = Seen::new(&live, &settings.tracking, age);
         let ignored = settings.updates.of(&live, seen.managed());
         let own = self.own_application(&live);
         let print = match ignored {
