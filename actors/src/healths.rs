@@ -56,16 +56,6 @@ impl Healths {
         *held = Some(Held { settings: number, parts, rules: rules.clone() });
         rules
     }
-
-    /// Waits until other rules than these hold.
-    pub(crate) async fn changed(&self, from: u64) {
-        let mut changes = self.settings.changes();
-        while self.now().number == from {
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
 }
 
 /// What decides health.

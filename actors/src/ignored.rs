@@ -34,12 +34,19 @@ impl IgnoreRules {
         Self { settings, compiled: Cache::new(ENTRIES_MAX), places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// The rules of an Application, or what is wrong with them.
+    /// The settings that the rules are made of.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The rules of an Application, or what is wrong with them or with other settings that decide comparisons.
     pub(crate) fn of(&self, app: &Application) -> Compiled {
         let own = app.spec.other.get("ignoreDifferences");
         let (generation, data) = self.settings.snapshot();
         let key = (generation, own.map(Value::to_string).unwrap_or_default());
-        self.compiled.get_with(key, || Arc::new(Rules::compile(own, &data)))
+        let problem = self.settings.compiled().problem;
+        let compile = || problem.map_or_else(|| Rules::compile(own, &data), Err);
+        self.compiled.get_with(key, || Arc::new(compile()))
     }
 
     /// Runs `work` with the rules of one object: at once when they are plain, on a thread of its own and for a limited
@@ -49,7 +56,7 @@ impl IgnoreRules {
         ignored: Ignored,
         work: impl FnOnce(&Ignored) -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
-        if ignored.jq_path_expressions.is_empty() {
+        if !ignored.runs_jq() {
             return work(&ignored);
         }
         let late =

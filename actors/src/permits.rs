@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tako_engine::app::Application;
+use tako_engine::orphan::Monitored;
 use tako_engine::project::{AppProject, KnownCluster, Place};
 use tako_engine::resource::ResourceKey;
 use tako_engine::validate::{self, SpecProblem};
@@ -71,6 +72,16 @@ impl Grant {
     /// The project's sync windows.
     pub(crate) fn windows(&self) -> &[SyncWindow] {
         &self.project.spec.sync_windows
+    }
+
+    /// Where orphaned objects are looked for, if the project asks for it.
+    pub(crate) fn monitored(&self, app: &Application) -> Option<Monitored> {
+        let asked = serde_json::to_value(self.project.spec.orphaned_resources.as_ref()?).ok()?;
+        let namespace = app.spec.destination.namespace.as_deref().unwrap_or_default();
+        Monitored::compile(&asked, namespace).unwrap_or_else(|problem| {
+            tracing::warn!(project = app.spec.project, problem, "orphaned resources are not looked for");
+            None
+        })
     }
 
     /// Whom to be in a sync; `None` when no account is named for the destination.

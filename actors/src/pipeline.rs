@@ -138,7 +138,9 @@ pub async fn start(
         stage::start(Differ::start(shared.clone()), bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Observer) {
-        Observer::start(bus.clone(), shared.cluster.clone(), shared.healths.clone(), namespace.clone());
+        // Rules of its own: what takes long here must not hold up comparisons.
+        let rules = (IgnoreRules::new(settings.clone()), shared.healths.clone());
+        Observer::start(bus.clone(), shared.cluster.clone(), rules, shared.projects.clone(), namespace.clone());
     }
     if has(Role::Renderer) {
         stage::start(Renderer::new(bus.clone(), shared.git.clone()), bus.clone(), pool.clone(), arbiter);

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use tako_bus::{Bucket, Bus, Change};
 use tako_engine::automation::SelfHeal;
 use tako_engine::duration;
+use tako_engine::scope::Scope;
+use tako_engine::tracking::{self, Tracking};
+use tako_engine::updates::Updates;
 use tokio::sync::watch;
 
 use crate::runtime::follow::follow;
@@ -31,38 +34,92 @@ pub(crate) const SETTINGS: &str = "argocd-cm";
 /// How the processes work (Argo CD reads it as flags of its programs).
 pub(crate) const PARAMETERS: &str = "argocd-cmd-params-cm";
 
-#[derive(Default)]
 struct Current {
     generation: u64,
     settings: SettingsRecord,
     parameters: SettingsRecord,
+    compiled: Compiled,
+}
+
+/// What is compiled from the settings once, for all who act upon it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Compiled {
+    /// Who owns what.
+    pub(crate) tracking: Arc<Tracking>,
+    /// Which kinds are looked at.
+    pub(crate) scope: Arc<Scope>,
+    /// Which changes count.
+    pub(crate) updates: Arc<Updates>,
+    /// What is wrong with the settings; what they said before still holds.
+    pub(crate) problem: Option<String>,
+}
+
+impl Compiled {
+    fn next(&self, data: &BTreeMap<String, String>) -> Self {
+        let mut problems = Vec::new();
+        let mut take = |problem: String| problems.push(problem);
+        let tracking = Tracking::compile(data).map(Arc::new).map_err(&mut take).unwrap_or(self.tracking.clone());
+        let scope = Scope::compile(data).map(Arc::new).map_err(&mut take).unwrap_or(self.scope.clone());
+        let updates = Updates::compile(data).map(Arc::new).map_err(&mut take).unwrap_or(self.updates.clone());
+        Self { tracking, scope, updates, problem: (!problems.is_empty()).then(|| problems.join("; ")) }
+    }
+}
+
+/// `resource.respectRBAC`: what a list that is forbidden means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RespectRbac {
+    /// It is tried again and again.
+    Off,
+    /// The kind is left alone.
+    Normal,
+    /// The kind is left alone if an access review says no.
+    Strict,
 }
 
 /// A live view; cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Settings {
     current: Arc<RwLock<Current>>,
     changes: watch::Sender<u64>,
+    read: watch::Sender<bool>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let compiled = Compiled::default().next(&BTreeMap::new());
+        let (settings, parameters) = (SettingsRecord::default(), SettingsRecord::default());
+        let current = Arc::new(RwLock::new(Current { generation: 0, settings, parameters, compiled }));
+        Self { current, changes: watch::Sender::default(), read: watch::Sender::default() }
+    }
 }
 
 impl Settings {
     /// Follows the bus from now on.
     pub(crate) fn start(bus: Bus) -> Self {
         let settings = Self::default();
-        let (current, changes) = (settings.current.clone(), settings.changes.clone());
+        let (current, changes, read) = (settings.current.clone(), settings.changes.clone(), settings.read.clone());
         tokio::spawn(async move {
             follow::<SettingsRecord, _>(bus, Bucket::Settings, |change| {
                 if let Change::Put { key, value, .. } = change {
                     let mut current = current.write().unwrap_or_else(PoisonError::into_inner);
-                    let place = match key.as_str() {
-                        PARAMETERS => &mut current.parameters,
-                        _ => &mut current.settings,
-                    };
-                    if *place != value {
-                        *place = value;
+                    if key == PARAMETERS {
+                        if current.parameters != value {
+                            current.parameters = value;
+                            current.generation += 1;
+                            changes.send_replace(current.generation);
+                        }
+                        return;
+                    }
+                    if current.settings != value {
+                        current.compiled = current.compiled.next(&value.data);
+                        if let Some(problem) = &current.compiled.problem {
+                            tracing::warn!(problem, "what argocd-cm said before still holds");
+                        }
+                        current.settings = value;
                         current.generation += 1;
                         changes.send_replace(current.generation);
                     }
+                    read.send_replace(true);
                 }
             })
             .await;
@@ -72,6 +129,17 @@ impl Settings {
 
     fn current(&self) -> RwLockReadGuard<'_, Current> {
         self.current.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the first word of `argocd-cm`: to act without it could put the wrong marks on, or take objects for
+    /// nobody's. The registry says so, too, when there is no such ConfigMap.
+    pub(crate) async fn ready(&self) {
+        let _ = self.read.subscribe().wait_for(|read| *read).await;
+    }
+
+    /// What was compiled.
+    pub(crate) fn compiled(&self) -> Compiled {
+        self.current().compiled.clone()
     }
 
     fn get(&self, key: &str) -> Option<String> {
@@ -123,21 +191,31 @@ impl Settings {
         self.current().generation
     }
 
-    /// The number of the present state, as in [`Settings::snapshot`].
-    pub(crate) fn number(&self) -> u64 {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).0
-    }
-
     /// All of `argocd-cm`, with a number that tells one state of it from another.
     pub(crate) fn snapshot(&self) -> (u64, BTreeMap<String, String>) {
         let current = self.current();
         (current.generation, current.settings.data.clone())
     }
 
-    /// What decides comparisons, `resource.*`.
+    /// What decides comparisons: `resource.*` and the tracking.
     pub(crate) fn of_resources(&self) -> BTreeMap<String, String> {
         let (_, data) = self.snapshot();
-        data.into_iter().filter(|(key, _)| key.starts_with("resource.")).collect()
+        data.into_iter().filter(|(key, _)| decides(key)).collect()
+    }
+
+    /// `resource.respectRBAC`.
+    pub(crate) fn respect_rbac(&self) -> RespectRbac {
+        match self.get("resource.respectRBAC").as_deref().map(str::trim) {
+            Some("normal") => RespectRbac::Normal,
+            Some("strict") => RespectRbac::Strict,
+            _ => RespectRbac::Off,
+        }
+    }
+
+    /// `application.allowedNodeLabels`: labels of Nodes that a tree shows.
+    pub(crate) fn node_labels(&self) -> Vec<String> {
+        let names = self.get("application.allowedNodeLabels").unwrap_or_default();
+        names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
     }
 
     /// Tells when something has another value.
@@ -161,5 +239,25 @@ impl Settings {
             .min(period);
         let random = f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
         period + jitter.mul_f64(random)
+    }
+}
+
+fn decides(key: &str) -> bool {
+    key.starts_with("resource.") || tracking::SETTINGS.contains(&key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_cannot_be_read_leaves_what_held_before() {
+        let data = |exclusions: &str| BTreeMap::from([("resource.exclusions".to_owned(), exclusions.to_owned())]);
+        let excludes = |compiled: &Compiled| compiled.scope.excludes("", "Secret", "https://kubernetes.default.svc");
+        let good = Settings::default().compiled().next(&data("[{kinds: [Secret]}]"));
+        assert!(excludes(&good) && good.problem.is_none());
+        let bad = good.next(&data("["));
+        assert!(excludes(&bad) && bad.problem.is_some_and(|problem| problem.contains("resource.exclusions")));
+        assert!(!excludes(&good.next(&data(""))));
     }
 }

@@ -4,9 +4,10 @@ use serde_json::Value;
 use tako_bus::{Bus, BusError, Digest, TargetRecord};
 use tako_engine::app::{AppKey, Application};
 use tako_engine::resource::Manifest;
-use tako_engine::tracking;
+use tako_engine::{scope, tracking};
 
 use crate::adapters::cluster::Cluster;
+use crate::settings::Compiled;
 
 /// The name under which an Application tracks its objects: with its namespace when that is not the control plane's.
 pub(crate) fn instance_name(key: &AppKey, control_namespace: &str) -> String {
@@ -20,38 +21,110 @@ pub(crate) async fn load(bus: &Bus, record: &TargetRecord) -> Result<Option<Vec<
     Ok(serde_json::from_slice(&body).ok())
 }
 
-/// Fills namespaces and stamps the tracking mark. Of two manifests with one key the last stays (Argo CD);
-/// the keys that came twice are the second answer.
+/// The target state of an Application, ready to be compared and applied.
+#[derive(Default)]
+pub(crate) struct Finished {
+    /// What is wanted.
+    pub(crate) manifests: Vec<Manifest>,
+    /// Keys that came twice: the last manifest stays (Argo CD).
+    pub(crate) repeated: Vec<String>,
+    /// Manifests of excluded kinds, left out: (group, kind, name).
+    pub(crate) excluded: Vec<(String, String, String)>,
+}
+
+impl Finished {
+    /// The conditions that tell of what was left out.
+    pub(crate) fn warnings(&self) -> Vec<(String, String)> {
+        let repeated = self.repeated.iter().map(|key| {
+            let words = format!("Resource {key} appeared 2 times among application resources.");
+            ("RepeatedResourceWarning".to_owned(), words)
+        });
+        let excluded = self.excluded.iter().map(|(group, kind, name)| {
+            ("ExcludedResourceWarning".to_owned(), scope::excluded_words(group, kind, name))
+        });
+        repeated.chain(excluded).collect()
+    }
+}
+
+/// Fills namespaces, stamps the tracking mark, and leaves out what the settings exclude.
 pub(crate) fn finish(
     raw: Vec<Value>,
     app: &Application,
     control_namespace: &str,
     cluster: &Cluster,
-) -> (Vec<Manifest>, Vec<String>) {
+    settings: &Compiled,
+) -> Finished {
     let instance = instance_name(&app.key(), control_namespace);
     let destination = app.spec.destination.namespace.clone().unwrap_or_default();
-    let mut finished: Vec<Manifest> = Vec::with_capacity(raw.len());
-    let mut repeated = Vec::new();
+    finish_in(raw, (&instance, &destination), settings, cluster.url(), |group, kind| cluster.namespaced(group, kind))
+}
+
+fn finish_in(
+    raw: Vec<Value>,
+    (instance, destination): (&str, &str),
+    settings: &Compiled,
+    cluster: &str,
+    namespaced: impl Fn(&str, &str) -> Option<bool>,
+) -> Finished {
+    let mut finished = Finished::default();
     let mut at = std::collections::HashMap::new();
-    for value in raw {
+    for (place, value) in raw.into_iter().enumerate() {
         let mut manifest = Manifest(value);
-        tracking::stamp(&mut manifest, &instance, &destination, |group, kind| cluster.namespaced(group, kind));
-        let key = manifest.key();
-        if key.name.is_empty() {
-            // Named when it is made (generateName): never the same as another.
-            finished.push(manifest);
+        if settings.scope.excludes(manifest.group(), manifest.kind(), cluster) {
+            let Manifest(value) = &manifest;
+            let name = if manifest.name().is_empty() { value["metadata"]["generateName"].as_str() } else { None };
+            finished.excluded.push((
+                manifest.group().to_owned(),
+                manifest.kind().to_owned(),
+                name.unwrap_or(manifest.name()).to_owned(),
+            ));
             continue;
         }
+        settings.tracking.stamp(&mut manifest, instance, destination, &namespaced);
+        let mut key = manifest.key();
+        // Named when it is made (generateName): never the same as another.
+        key.name = tracking::generated_name(&manifest, place).unwrap_or(key.name);
         match at.get(&key) {
             Some(&index) => {
-                repeated.push(key.to_string());
-                finished[index] = manifest;
+                finished.repeated.push(key.to_string());
+                finished.manifests[index] = manifest;
             }
             None => {
-                at.insert(key, finished.len());
-                finished.push(manifest);
+                at.insert(key, finished.manifests.len());
+                finished.manifests.push(manifest);
             }
         }
     }
-    (finished, repeated)
+    finished
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde_json::json;
+    use tako_engine::scope::Scope;
+
+    use super::*;
+
+    #[test]
+    fn the_target_state_is_marked_and_freed_of_what_is_repeated_or_excluded() {
+        let exclusions = BTreeMap::from([("resource.exclusions".to_owned(), "[{kinds: [Secret]}]".to_owned())]);
+        let settings = Compiled { scope: Arc::new(Scope::compile(&exclusions).unwrap()), ..Compiled::default() };
+        let object = |kind: &str, metadata: Value| json!({"apiVersion": "v1", "kind": kind, "metadata": metadata});
+        let raw = vec![
+            object("ConfigMap", json!({"name": "a", "labels": {"n": "1"}})),
+            object("Secret", json!({"name": "s"})),
+            object("ConfigMap", json!({"generateName": "g-"})),
+            object("ConfigMap", json!({"generateName": "g-"})),
+            object("ConfigMap", json!({"name": "a", "namespace": "dest", "labels": {"n": "2"}})),
+        ];
+        let finished = finish_in(raw, ("app", "dest"), &settings, "https://kubernetes.default.svc", |_, _| Some(true));
+        assert_eq!(finished.repeated, ["/ConfigMap/dest/a"]);
+        assert_eq!(finished.excluded, [(String::new(), "Secret".to_owned(), "s".to_owned())]);
+        assert_eq!(finished.manifests.len(), 3, "manifests without a name are never the same");
+        assert_eq!(finished.manifests[0].0["metadata"]["labels"]["n"], "2");
+        assert!(finished.manifests.iter().all(|manifest| manifest.annotation(tracking::TRACKING_ID).is_some()));
+    }
 }

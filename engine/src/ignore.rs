@@ -37,6 +37,24 @@ struct Rule {
     ignored: Ignored,
 }
 
+/// For what a rule of `argocd-cm` is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// `ignoreDifferences`.
+    Differences,
+    /// `ignoreResourceUpdates`.
+    ResourceUpdates,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Differences => "ignoreDifferences",
+            Self::ResourceUpdates => "ignoreResourceUpdates",
+        }
+    }
+}
+
 /// The rules that hold for one Application.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
@@ -65,7 +83,7 @@ impl Rules {
     /// From `spec.ignoreDifferences` and the data of `argocd-cm`. Errors name the field.
     pub fn compile(application: Option<&Value>, settings: &BTreeMap<String, String>) -> Result<Self, String> {
         let mut rules = Self { aggregated_roles: aggregated_roles(settings)?, ..Self::default() };
-        rules.read_settings(settings)?;
+        rules.read(settings, Part::Differences)?;
         let own = application.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         for (index, entry) in own.iter().enumerate() {
             let field = format!("spec.ignoreDifferences[{index}]");
@@ -81,19 +99,20 @@ impl Rules {
         Ok(rules)
     }
 
-    fn read_settings(&mut self, settings: &BTreeMap<String, String>) -> Result<(), String> {
-        const PART: &str = "ignoreDifferences";
-        for part in customizations::parts(settings, PART, PART)? {
+    /// Takes up the rules of one part of `argocd-cm`; answers whether there is any.
+    pub(crate) fn read(&mut self, settings: &BTreeMap<String, String>, part: Part) -> Result<bool, String> {
+        let before = self.rules.len();
+        for part in customizations::parts(settings, part.name(), part.name())? {
             let all = part.group.is_empty() && part.kind == "all";
             let (group, kind) = if all { ("*", "*") } else { (part.group.as_str(), part.kind.as_str()) };
             if let Some(text) = part.text() {
                 self.push(group, kind, text, &part.field)?;
             }
         }
-        Ok(())
+        Ok(self.rules.len() > before)
     }
 
-    fn push(&mut self, group: &str, kind: &str, text: &str, field: &str) -> Result<(), String> {
+    pub(crate) fn push(&mut self, group: &str, kind: &str, text: &str, field: &str) -> Result<(), String> {
         let value = parse_value(text).map_err(|error| format!("{field}: {error}"))?;
         let ignored = if value.is_null() { Ignored::default() } else { checked(&value, field)? };
         self.rules.push(Rule {
@@ -134,6 +153,11 @@ impl Ignored {
     /// Nothing is left out.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether following the rules runs jq, which takes its time.
+    pub fn runs_jq(&self) -> bool {
+        self.jq_path_expressions.iter().any(|expression| jq::plain(expression).is_none())
     }
 
     /// Takes the ignored fields out of one side. `live` says who owns what.

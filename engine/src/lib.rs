@@ -1,10 +1,12 @@
 //! The pure core: the nouns of GitOps and the decisions about them. No IO, no clock, no async, no randomness.
 //!
 //! In the order of the pipeline: [`app`], [`project`] and [`resource`] are the nouns; [`validate`] asks whether an
-//! Application may be; [`select`] and [`parse`] turn files into manifests; [`tracking`] marks them; [`diff`] compares,
+//! Application may be; [`select`] and [`parse`] turn files into manifests; [`scope`] leaves out what is excluded; [`tracking`]
+//! marks them; [`diff`] compares,
 //! but for what [`ignore`] leaves out; [`health`] judges, by the scripts of [`lua`] too; [`automation`] decides,
 //! [`requests`] does so for users, and [`windows`] says when; [`hook`], [`options`] and [`plan`] order, [`progress`] and
-//! [`retry`] lead an operation through its plan; [`deletion`] takes an Application away; [`tree`] shows; [`actions`]
+//! [`retry`] lead an operation through its plan; [`deletion`] takes an Application away; [`tree`] shows, with
+//! what nobody tracks ([`orphan`]); [`updates`] tells which changes count; [`actions`]
 //! are what users may do to one object. [`apply`] is what is sent, [`schema`] what is known of built-in kinds. [`glob`], [`cron`], [`duration`] and [`repo_url`] read what Go reads.
 //! [`problem`] is the table of what users are told.
 #[macro_use]
@@ -27,6 +29,7 @@ pub mod lua;
 pub mod managed_fields;
 mod merge;
 pub mod options;
+pub mod orphan;
 pub mod parse;
 pub mod plan;
 pub mod problem;
@@ -38,9 +41,11 @@ pub mod requests;
 pub mod resource;
 pub mod retry;
 pub mod schema;
+pub mod scope;
 pub mod select;
 pub mod tracking;
 pub mod tree;
 mod typed;
+pub mod updates;
 pub mod validate;
 pub mod windows;

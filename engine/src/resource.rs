@@ -89,13 +89,34 @@ impl Manifest {
 
     /// Sets an annotation.
     pub fn annotate(&mut self, name: &str, value: &str) {
+        self.set_text("annotations", name, value);
+    }
+
+    /// Sets a label.
+    pub fn label(&mut self, name: &str, value: &str) {
+        self.set_text("labels", name, value);
+    }
+
+    fn set_text(&mut self, list: &str, name: &str, value: &str) {
         let Some(metadata) = self.metadata_mut() else { return };
-        let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
-        if !annotations.is_object() {
-            *annotations = Value::Object(Map::new());
+        let entries = metadata.entry(list).or_insert_with(|| Value::Object(Map::new()));
+        if !entries.is_object() {
+            *entries = Value::Object(Map::new());
         }
-        if let Some(annotations) = annotations.as_object_mut() {
-            annotations.insert(name.to_owned(), Value::String(value.to_owned()));
+        if let Some(entries) = entries.as_object_mut() {
+            entries.insert(name.to_owned(), Value::String(value.to_owned()));
+        }
+    }
+
+    /// Takes a label or an annotation away, and the list with its last entry.
+    pub(crate) fn remove_text(&mut self, list: &str, name: &str) {
+        let Some(metadata) = self.0.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+        let emptied = metadata
+            .get_mut(list)
+            .and_then(Value::as_object_mut)
+            .is_some_and(|entries| entries.remove(name).is_some() && entries.is_empty());
+        if emptied {
+            metadata.remove(list);
         }
     }
 }

@@ -7,6 +7,15 @@ use serde_json::Value;
 use crate::health::{Health, HealthRules};
 use crate::resource::{Manifest, ResourceKey};
 
+mod hosts;
+mod info;
+mod networking;
+mod owners;
+
+pub use hosts::{Guest, HostInfo, HostResourceInfo, Machine};
+pub use networking::{LoadBalancerIngress, NetworkingInfo};
+pub use owners::{Owner, claim_stems, owners_of};
+
 /// A name for another object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -63,6 +72,9 @@ pub struct ResourceNode {
     /// Lines shown with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub info: Vec<InfoItem>,
+    /// Whom it leads to, and how it is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub networking_info: Option<NetworkingInfo>,
     /// Container images.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<String>,
@@ -94,6 +106,12 @@ impl ResourceNode {
 pub struct ResourceTree {
     /// Roots and what they own.
     pub nodes: Vec<ResourceNode>,
+    /// Objects of the destination namespace that no Application tracks, if the project asks for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orphaned_nodes: Vec<ResourceNode>,
+    /// The machines of its Pods.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostInfo>,
 }
 
 /// The node of a live object, with its health by these rules.
@@ -107,74 +125,14 @@ pub fn node_from(live: &Value, rules: &HealthRules) -> ResourceNode {
         namespace: object.namespace().unwrap_or_default().to_owned(),
         name: object.name().to_owned(),
         uid: text("/metadata/uid"),
-        parent_refs: parents(live, object.namespace().unwrap_or_default()),
-        info: info(live, &object),
+        parent_refs: owners::parents(live),
+        info: info::info(live, &object),
+        networking_info: networking::networking(live),
         images: images_of(live),
         health: rules.of(live),
         resource_version: text("/metadata/resourceVersion"),
         created_at: Some(text("/metadata/creationTimestamp")).filter(|time| !time.is_empty()),
     }
-}
-
-fn parents(live: &Value, namespace: &str) -> Vec<ResourceRef> {
-    let owners = live.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    let reference = |owner: &Value| {
-        let text = |field: &str| owner[field].as_str().unwrap_or_default().to_owned();
-        let api_version = text("apiVersion");
-        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", &api_version));
-        ResourceRef {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            kind: text("kind"),
-            namespace: namespace.to_owned(),
-            name: text("name"),
-            uid: text("uid"),
-        }
-    };
-    owners.into_iter().flatten().map(reference).collect()
-}
-
-fn info(live: &Value, object: &Manifest) -> Vec<InfoItem> {
-    let item = |name: &str, value: String| InfoItem { name: name.to_owned(), value };
-    let mut items = Vec::new();
-    match object.kind() {
-        "Pod" => {
-            items.push(item("Status Reason", pod_reason(live)));
-            if let Some(node) = live.pointer("/spec/nodeName").and_then(Value::as_str) {
-                items.push(item("Node", node.to_owned()));
-            }
-            let statuses: Vec<&Value> =
-                live.pointer("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten().collect();
-            let total = live.pointer("/spec/containers").and_then(Value::as_array).map_or(0, Vec::len);
-            let ready = statuses.iter().filter(|status| status["ready"] == true).count();
-            items.push(item("Containers", format!("{ready}/{total}")));
-            let restarts: i64 = statuses.iter().filter_map(|status| status["restartCount"].as_i64()).sum();
-            if restarts > 0 {
-                items.push(item("Restart Count", restarts.to_string()));
-            }
-        }
-        "ReplicaSet" => {
-            if let Some(revision) = object.annotation("deployment.kubernetes.io/revision") {
-                items.push(item("Revision", format!("Rev:{revision}")));
-            }
-        }
-        _ => {}
-    }
-    items
-}
-
-fn pod_reason(live: &Value) -> String {
-    let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
-    if text("/metadata/deletionTimestamp").is_some() {
-        return "Terminating".to_owned();
-    }
-    let statuses = live.pointer("/status/containerStatuses").and_then(Value::as_array);
-    let waiting = statuses.into_iter().flatten().find_map(|status| {
-        ["/state/waiting/reason", "/state/terminated/reason"]
-            .iter()
-            .find_map(|pointer| status.pointer(pointer).and_then(Value::as_str))
-    });
-    waiting.or(text("/status/reason")).or(text("/status/phase")).unwrap_or("Unknown").to_owned()
 }
 
 /// The container images that an object names, sorted.
@@ -204,8 +162,9 @@ mod tests {
             "spec": {"nodeName": "node", "restartPolicy": "Always", "containers": [{"image": "b"}, {"image": "a"}]},
             "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [{"ready": true, "restartCount": 2}]}});
         let want = json!({"version": "v1", "kind": "Pod", "namespace": "n", "name": "p", "uid": "u", "resourceVersion": "7", "createdAt": "t", "images": ["a", "b"],
-            "health": {"status": "Healthy"}, "parentRefs": [{"group": "apps", "version": "v1", "kind": "ReplicaSet", "namespace": "n", "name": "r", "uid": "o"}],
-            "info": [{"name": "Status Reason", "value": "Running"}, {"name": "Node", "value": "node"}, {"name": "Containers", "value": "1/2"}, {"name": "Restart Count", "value": "2"}]});
+            "health": {"status": "Healthy"}, "parentRefs": [{"group": "apps", "version": "v1", "kind": "ReplicaSet", "namespace": "n", "name": "r", "uid": "o"}], "networkingInfo": {},
+            "info": [{"name": "Status Reason", "value": "Running"}, {"name": "Node", "value": "node"}, {"name": "Containers", "value": "1/2"}, {"name": "Restart Count", "value": "2"},
+                {"name": "Requests (CPU)", "value": "0"}, {"name": "Requests (MEM)", "value": "0"}]});
         assert_eq!(serde_json::to_value(node_from(&pod, &HealthRules::default())).unwrap(), want);
     }
 }

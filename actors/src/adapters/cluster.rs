@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::api::{
     Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
     ValidationDirective,
@@ -17,6 +18,9 @@ use tako_engine::resource::{Manifest, ResourceKey};
 
 /// The field manager of every write, as Argo CD's: a cluster can be handed over with no field changing owner.
 pub(crate) const FIELD_MANAGER: &str = "argocd-controller";
+
+/// The cluster that tako runs for (Argo CD, operator manual, "Declarative Setup").
+const IN_CLUSTER: &str = "https://kubernetes.default.svc";
 
 /// What can go wrong at the API server.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +135,11 @@ impl Cluster {
         Ok(Self { client: Client::try_from(config.clone())?, config, served: self.served.clone() })
     }
 
+    /// The URL by which Applications and settings name it.
+    pub(crate) fn url(&self) -> &'static str {
+        IN_CLUSTER
+    }
+
     /// The client, for watches.
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
@@ -172,6 +181,21 @@ impl Cluster {
             Err(poisoned) => *poisoned.into_inner() = fresh,
         }
         Ok(all)
+    }
+
+    /// Whether we may list a kind in all namespaces.
+    pub(crate) async fn may_list(&self, resource: &ApiResource) -> Result<bool, ClusterError> {
+        let attributes = ResourceAttributes {
+            group: Some(resource.group.clone()),
+            resource: Some(resource.plural.clone()),
+            verb: Some("list".to_owned()),
+            ..ResourceAttributes::default()
+        };
+        let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
+        let answer = api.create(&PostParams::default(), &review).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
     }
 
     /// Whether objects of the kind live in namespaces; `None` when the kind is not served.
@@ -220,7 +244,11 @@ impl Cluster {
     }
 
     /// The live object of a manifest (same group, version and kind), `None` when there is none.
+    /// A manifest without a name has none either: each that is made of it is named anew.
     pub(crate) async fn get(&self, manifest: &Manifest) -> Result<Option<Value>, ClusterError> {
+        if manifest.name().is_empty() {
+            return Ok(None);
+        }
         let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
         let found = self.api(&served, manifest.namespace()).get_opt(manifest.name()).await?;
         found.map(serde_json::to_value).transpose().map_err(ClusterError::from)
@@ -267,7 +295,8 @@ impl Cluster {
         let api = self.api(&served, manifest.namespace());
         let params = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
         let mut object: DynamicObject = serde_json::from_value(manifest.0.clone())?;
-        let answer = match api.get_opt(manifest.name()).await? {
+        let live = if manifest.name().is_empty() { None } else { api.get_opt(manifest.name()).await? };
+        let answer = match live {
             Some(live) => {
                 object.metadata.resource_version = live.metadata.resource_version;
                 api.replace(manifest.name(), &params, &object).await?

@@ -14,9 +14,10 @@ use tako_engine::diff::{self, Choice};
 use tako_engine::hook::{self, Part, SyncPhase};
 use tako_engine::ignore::{Ignored, Rules};
 use tako_engine::resource::{Manifest, ResourceKey};
+use tako_engine::tracking::Tracking;
 use tako_engine::tree::{ResourceNode, ResourceTree};
 use tako_engine::windows::SyncWindow;
-use tako_engine::{deletion, health, options, plan, tracking};
+use tako_engine::{deletion, health, options, orphan, plan, tracking};
 
 use crate::adapters::cluster::{Cluster, ClusterError};
 use crate::comparing::CompareError;
@@ -151,6 +152,7 @@ impl Differ {
         let Some(record) = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&key.token()).await? else {
             return Ok(None);
         };
+        self.settings.ready().await;
         let Some(app) = self.applications.get(key).await? else { return Ok(None) };
         if app.metadata.deletion_timestamp.is_some() || app.skips_reconcile() {
             return Ok(None);
@@ -203,13 +205,10 @@ impl Differ {
                 return Ok(verdict);
             }
         };
-        let (manifests, repeated) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
-        for key in repeated {
-            verdict.conditions.push((
-                "RepeatedResourceWarning".to_owned(),
-                format!("Resource {key} appeared 2 times among application resources."),
-            ));
-        }
+        let settings = self.settings.compiled();
+        let finished = targets::finish(raw, app, &self.control_namespace, &self.cluster, &settings);
+        verdict.conditions.extend(finished.warnings());
+        let manifests = finished.manifests;
         let has =
             |phase| manifests.iter().any(|one| matches!(hook::part_of(one), Part::Hook(all) if all.contains(&phase)));
         verdict.deletion_hooks = Some((has(SyncPhase::PreDelete), has(SyncPhase::PostDelete)));
@@ -224,6 +223,7 @@ impl Differ {
         };
         self.judge_objects(app, &manifests, rules, &mut verdict).await?;
         verdict.objects.extend(self.extras(app, &manifests, &grant).await?);
+        verdict.conditions.extend(self.orphaned(app, &grant).await?);
         verdict.objects.sort_by(|a, b| a.key.cmp(&b.key));
         verdict.images.sort();
         verdict.images.dedup();
@@ -278,14 +278,21 @@ impl Differ {
         manifest: &Manifest,
         (ignored, choice): (Ignored, Choice),
     ) -> Result<(ObjectVerdict, Vec<String>), CompareError> {
+        let tracking = self.rules.settings().compiled().tracking;
         let live = match self.cluster.get(manifest).await {
+            // Named when it is made (generateName): what was made before has other names.
+            _ if manifest.name().is_empty() => None,
             // A kind whose CRD is not there has no live objects.
             Err(ClusterError::UnknownKind { .. }) => None,
             other => other?,
         };
         let status = match &live {
             None => SyncCode::OutOfSync,
-            Some(live) => self.comparing.status(&self.cluster, manifest, live, (ignored, choice)).await?,
+            Some(live) => {
+                let mut ours = live.clone();
+                tracking.migrate(&manifest.0, &mut ours);
+                self.comparing.status(&self.cluster, manifest, &ours, (ignored, choice)).await?
+            }
         };
         let images = live.as_ref().map(tako_engine::tree::images_of).unwrap_or_default();
         let verdict = ObjectVerdict {
@@ -302,7 +309,7 @@ impl Differ {
             extraneous: false,
             hook: false,
             wave: plan::wave_of(manifest),
-            shared: live.as_ref().and_then(tracking::owner_of).map(|owner| owner.instance),
+            shared: live.as_ref().and_then(|live| tracking.owner_beside_target(live)),
         };
         Ok((verdict, images))
     }
@@ -319,8 +326,11 @@ impl Differ {
         manifests: &[Manifest],
         grant: &Grant,
     ) -> Result<Vec<ObjectVerdict>, DifferError> {
+        let tracking = self.settings.compiled().tracking;
         let mut extras = Vec::new();
-        for (key, live) in tracked_extras(&self.bus, &self.cluster, app, manifests, &self.control_namespace).await? {
+        for (key, live) in
+            tracked_extras(&self.bus, &self.cluster, app, manifests, (&self.control_namespace, &tracking)).await?
+        {
             if !live["metadata"]["deletionTimestamp"].is_null() || !grant.permits_live(&key) {
                 continue;
             }
@@ -341,6 +351,16 @@ impl Differ {
             });
         }
         Ok(extras)
+    }
+
+    /// The condition that tells of orphaned resources, if the project asks for it. The observer found them.
+    async fn orphaned(&self, app: &Application, grant: &Grant) -> Result<Option<(String, String)>, DifferError> {
+        if !grant.monitored(app).is_some_and(|asked| asked.warn) {
+            return Ok(None);
+        }
+        let tree = self.bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await?.unwrap_or_default();
+        let count = tree.orphaned_nodes.len();
+        Ok((count > 0).then(|| (orphan::WARNING.to_owned(), orphan::orphaned_words(count))))
     }
 
     async fn record(
@@ -442,7 +462,7 @@ pub(crate) async fn tracked_extras(
     cluster: &Cluster,
     app: &Application,
     manifests: &[Manifest],
-    control_namespace: &str,
+    (control_namespace, tracking): (&str, &Tracking),
 ) -> Result<Vec<(ResourceKey, Value)>, ExtrasError> {
     let tree = bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await?.unwrap_or_default();
     let instance = targets::instance_name(&app.key(), control_namespace);
@@ -460,7 +480,7 @@ pub(crate) async fn tracked_extras(
             Err(error) => return Err(error.into()),
         };
         let Some(live) = live else { continue };
-        let ours = tracking::owner_of(&live).is_some_and(|id| id.instance == instance);
+        let ours = tracking.owner_of(&live).is_some_and(|owner| owner == instance);
         let owned = live["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty());
         if ours && !owned {
             extras.push((key, live));

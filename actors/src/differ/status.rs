@@ -6,12 +6,14 @@ use tako_engine::health;
 use super::{Verdict, condition};
 
 /// Condition types that the differ owns: those it does not find any more it takes away.
-const OWN: [&str; 6] = [
+const OWN: [&str; 8] = [
     "ComparisonError",
     "InvalidSpecError",
     "SyncError",
     "RepeatedResourceWarning",
     "SharedResourceWarning",
+    "ExcludedResourceWarning",
+    tako_engine::orphan::WARNING,
     "UnknownError",
 ];
 

@@ -54,7 +54,9 @@ impl Syncer {
     ) -> Result<Outcome, SyncerError> {
         let options = app.spec.sync_policy.as_ref().map(|policy| policy.sync_options.clone()).unwrap_or_default();
         let approved = record::approved(app, record::deletion_asked(app));
-        let mut live = tracked_extras(&self.bus, &self.cluster, app, &[], &self.control_namespace).await?;
+        let tracking = self.settings.compiled().tracking;
+        let ours = (self.control_namespace.as_str(), &*tracking);
+        let mut live = tracked_extras(&self.bus, &self.cluster, app, &[], ours).await?;
         match permit(&self.projects, app, &self.control_namespace) {
             Permit::NotYet => return Ok(Outcome::Again(LOOK)),
             Permit::Granted(grant) => live.retain(|(key, _)| grant.permits_live(key)),
@@ -166,7 +168,8 @@ impl Syncer {
             let why = target.error.unwrap_or_else(|| "it was not rendered yet".to_owned());
             return Ok(Err(format!("the target state, which holds the {phase:?} hooks, cannot be worked out: {why}")));
         };
-        let (manifests, _) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
+        let settings = self.settings.compiled();
+        let manifests = targets::finish(raw, app, &self.control_namespace, &self.cluster, &settings).manifests;
         let steps = plan::plan_deletion_hooks(
             &PlanInputs {
                 targets: manifests,

@@ -92,6 +92,7 @@ impl Syncer {
     }
 
     async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<Outcome, SyncerError> {
+        self.rules.settings().ready().await;
         let Some(app) = self.applications.get(key).await? else { return Ok(Outcome::Done) };
         if app.metadata.deletion_timestamp.is_some() {
             return self.delete(app, item).await;

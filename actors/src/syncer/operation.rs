@@ -316,8 +316,10 @@ impl Syncer {
         revision: &str,
         (raw, grant): (Vec<Value>, Option<&Grant>),
     ) -> Result<SyncPlan, SyncerError> {
-        let (manifests, _) = targets::finish(raw, app, &self.control_namespace, &self.cluster);
-        let mut extras = tracked_extras(&self.bus, &self.cluster, app, &manifests, &self.control_namespace).await?;
+        let settings = self.settings.compiled();
+        let manifests = targets::finish(raw, app, &self.control_namespace, &self.cluster, &settings).manifests;
+        let ours = (self.control_namespace.as_str(), &*settings.tracking);
+        let mut extras = tracked_extras(&self.bus, &self.cluster, app, &manifests, ours).await?;
         extras.retain(|(key, live)| {
             live["metadata"]["deletionTimestamp"].is_null() && grant.is_none_or(|grant| grant.permits_live(key))
         });

@@ -240,6 +240,7 @@ impl Syncer {
     pub(super) async fn shared(&self, plan: &SyncPlan, instance: &str) -> Result<Vec<String>, SyncerError> {
         let objects: Vec<&Step> =
             plan.steps.iter().filter(|step| step.hook.is_none() && matches!(step.action, Action::Apply(_))).collect();
+        let tracking = self.rules.settings().compiled().tracking;
         let reads: Vec<_> = objects.iter().map(|step| self.cluster.get_key(&step.key)).collect();
         let mut shared = Vec::new();
         for (step, read) in objects.into_iter().zip(gather(reads, PARALLEL).await) {
@@ -248,8 +249,8 @@ impl Syncer {
                 Ok(None) | Err(ClusterError::UnknownKind { .. }) => continue,
                 Err(error) => return Err(error.into()),
             };
-            if let Some(owner) = tracking::owner_of(&live).filter(|owner| owner.instance != instance) {
-                shared.push(tracking::shared_words(&step.key, instance, &owner.instance));
+            if let Some(owner) = tracking.owner_beside_target(&live).filter(|owner| owner != instance) {
+                shared.push(tracking::shared_words(&step.key, instance, &owner));
             }
         }
         Ok(shared)

@@ -40,6 +40,14 @@ pub(super) fn sending(
     if how.replace {
         return Ok(Sending::Replace);
     }
+    if wanted.name().is_empty() {
+        // Named when it is made: there is nothing to apply to (kubectl says the same).
+        let stem = wanted.0["metadata"]["generateName"].as_str().unwrap_or_default();
+        let kind = wanted.kind();
+        return Err(ClusterError::Unwritable(format!(
+            "cannot use generateName with apply; give {kind} {stem} a name, or the sync option Replace=true"
+        )));
+    }
     if how.server_side {
         let also = wanted.annotation(MIGRATION_MANAGER).or(terms.migration_manager.as_deref());
         let handover = before.filter(|_| how.migrates).and_then(|live| {
@@ -48,8 +56,6 @@ pub(super) fn sending(
         });
         return Ok(Sending::Apply(handover));
     }
-    // A name that the API server makes up is never that of an object that is there.
-    let before = before.filter(|_| !wanted.name().is_empty());
     Ok(match apply::client_side(&wanted.0, before, &terms.schemas).map_err(ClusterError::Unwritable)? {
         Write::Create(object) => Sending::Create(Manifest(object)),
         Write::Patch { kind, body } => Sending::Patch(kind, body),

@@ -199,8 +199,30 @@ fn compile<T>(
     })
 }
 
+/// The fields that an expression names one below the other, `.metadata.annotations."a/b"`; `None` for all others.
+pub(super) fn plain(expression: &str) -> Option<Vec<String>> {
+    let Term::Path(head, path) = jaq_core::load::parse(expression, |parser| parser.term())? else { return None };
+    let field = |(part, _): &(Part<Term<&str>>, jaq_core::path::Opt)| match part {
+        Part::Index(Term::Str(None, text)) => match text.as_slice() {
+            [StrPart::Str(name)] => Some((*name).to_owned()),
+            _ => None,
+        },
+        _ => None,
+    };
+    if !matches!(*head, Term::Id) {
+        return None;
+    }
+    path.0.iter().map(field).collect()
+}
+
 /// The paths that the expression names in the object.
 pub(super) fn paths(expression: &str, object: &Value) -> Result<Vec<Vec<Value>>, String> {
+    if let Some(fields) = plain(expression) {
+        let parents = fields.len().saturating_sub(1);
+        let there = fields.iter().take(parents).try_fold(object, |here, field| here.get(field));
+        let named = there.is_some_and(|parent| parent.is_object() || parent.is_null());
+        return Ok(named.then(|| fields.into_iter().map(Value::from).collect()).into_iter().collect());
+    }
     let say = |what: String| format!("jqPathExpressions: {expression:?}: {what}");
     let input: Val = serde_json::from_value(object.clone()).map_err(|error| say(error.to_string()))?;
     let found = compile(expression, |run| run(input)).map_err(say)?;
@@ -237,6 +259,22 @@ mod tests {
         for (expression, want) in cases {
             assert_eq!(check(expression), Ok(()), "{expression}");
             assert_eq!(json!(paths(expression, &object).unwrap()), want, "{expression}");
+        }
+    }
+
+    #[test]
+    fn plain_fields_need_no_jq() {
+        for (expression, want) in [
+            (".a", Some(vec!["a"])),
+            (".metadata.annotations.\"x.io/y\"", Some(vec!["metadata", "annotations", "x.io/y"])),
+            (".metadata[\"annotations\"]", Some(vec!["metadata", "annotations"])),
+            (".a[0]", None),
+            (".a[]", None),
+            (".a | .b", None),
+            (".\"a\\(.b)\"", None),
+        ] {
+            let want = want.map(|fields| fields.into_iter().map(str::to_owned).collect());
+            assert_eq!(plain(expression), want, "{expression}");
         }
     }
 

@@ -161,31 +161,4 @@ impl AppProject {
         }
         Ok(None)
     }
-
-    /// Whether a top-level object that no Application tracks counts as orphaned (Argo CD, "Orphaned Resources
-    /// Monitoring"): not what every namespace has, nor what is not permitted or ignored.
-    pub fn counts_as_orphan(&self, key: &ResourceKey) -> bool {
-        let Some(settings) = &self.spec.orphaned_resources else { return false };
-        let everywhere = key.group.is_empty()
-            && match key.kind.as_str() {
-                "Service" => key.namespace == "default" && key.name == "kubernetes",
-                "ServiceAccount" => key.name == "default",
-                "ConfigMap" => key.name == "kube-root-ca.crt",
-                _ => false,
-            };
-        let ignored = settings.ignore.iter().any(|one| {
-            (one.kind.is_empty() || glob::matches(&one.kind, &key.kind))
-                && glob::matches(&one.group, &key.group)
-                && (one.name.is_empty() || glob::matches(&one.name, &key.name))
-        });
-        !key.namespace.is_empty()
-            && !everywhere
-            && !ignored
-            && self.permits_kind(&key.group, &key.kind, &key.name, true)
-    }
-
-    /// Whether orphaned objects are told of by a condition.
-    pub fn warns_of_orphans(&self) -> bool {
-        self.spec.orphaned_resources.as_ref().is_some_and(|settings| settings.warn == Some(true))
-    }
 }
