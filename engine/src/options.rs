@@ -130,7 +130,11 @@ mod tests {
         assert_eq!(deletion(&object("A", "Prune=confirm"), &application, "Prune"), Deletion::Confirmed);
         assert_eq!(deletion(&object("A", "Prune=true"), &application, "Prune"), Deletion::Free);
         let writing = Writing::of(&object("A", "Validate=false,SkipDryRunOnMissingResource=true"), &application);
-        assert_eq!(writing, Writing { replace: true, force: false, lenient: true, kind_may_be_missing: true });
+        let want =
+            Writing { replace: true, migrates: true, lenient: true, kind_may_be_missing: true, ..Writing::default() };
+        assert_eq!(writing, want);
+        let writing = Writing::of(&object("A", "ServerSideApply=true,ClientSideApplyMigration=false"), &[]);
+        assert_eq!(writing, Writing { server_side: true, ..Writing::default() });
     }
 
     #[test]

@@ -13,14 +13,12 @@ use crate::schema::Schemas;
 mod choose;
 mod defaults;
 mod fields;
-mod legacy;
 mod mask;
 mod normalize;
 mod settings;
 mod three_way;
 
 pub use choose::{COMPARE_OPTIONS, Choice, choose, ignores_extraneous};
-pub use legacy::{compare, compare_but, overlay};
 pub use mask::pair as mask;
 pub use settings::{IgnoreStatus, Settings};
 

@@ -205,32 +205,6 @@ fn the_first_matching_service_account_is_impersonated() {
 }
 
 #[test]
-fn orphans_are_what_nobody_excuses() {
-    let ignore = json!([{"group": "apps", "kind": "Deploy*"}, {"kind": "ConfigMap", "name": "auto-*"}]);
-    let watching = project(
-        json!({"orphanedResources": {"ignore": ignore}, "namespaceResourceBlacklist": [{"group": "", "kind": "Endpoints"}]}),
-    );
-    for (object, want) in [
-        (key("", "ConfigMap", "n", "a"), true),
-        (key("", "ConfigMap", "n", "auto-1"), false),
-        (key("", "ConfigMap", "n", "kube-root-ca.crt"), false),
-        (key("", "ServiceAccount", "n", "default"), false),
-        (key("", "Service", "default", "kubernetes"), false),
-        (key("", "Service", "n", "kubernetes"), true),
-        (key("apps", "Deployment", "n", "d"), false),
-        (key("apps", "StatefulSet", "n", "d"), true),
-        (key("", "Endpoints", "n", "e"), false),
-        (key("", "Namespace", "", "e"), false),
-    ] {
-        assert_eq!(watching.counts_as_orphan(&object), want, "{object}");
-    }
-    assert!(!project(json!({})).counts_as_orphan(&key("", "ConfigMap", "n", "a")));
-    for (settings, want) in [(json!({}), false), (json!({"warn": false}), false), (json!({"warn": true}), true)] {
-        assert_eq!(project(json!({"orphanedResources": settings})).warns_of_orphans(), want);
-    }
-}
-
-#[test]
 fn applications_of_other_namespaces_need_to_be_let_in() {
     let project = project(json!({"sourceNamespaces": ["team-*", "/^x[0-9]$/"]}));
     for (namespace, want) in
