@@ -16,13 +16,22 @@ func mutate(cases []question, count int, seed int64, out io.Writer) {
 	encoder.SetEscapeHTML(false)
 	usable := []question{}
 	for _, one := range cases {
-		if object(one.Target) != nil && object(one.Live) != nil && len(one.Predicted) == 0 {
+		if object(one.Target) != nil && object(one.Live) != nil {
 			usable = append(usable, one)
+			// There are few of these.
+			for range 10 {
+				if len(one.Predicted) > 0 {
+					usable = append(usable, one)
+				}
+			}
 		}
 	}
 	for n := range count {
 		one := usable[chance.Intn(len(usable))]
 		target, live := object(one.Target).Object, object(one.Live).Object
+		if len(one.Predicted) > 0 {
+			mutatePrediction(&one, live, chance)
+		}
 		for range 1 + chance.Intn(3) {
 			change(target, chance)
 		}
@@ -47,6 +56,45 @@ func mutate(cases []question, count int, seed int64, out io.Writer) {
 		check(err)
 		check(encoder.Encode(one))
 	}
+}
+
+// The API server's answer, too, and who owns what.
+func mutatePrediction(one *question, live map[string]any, chance *rand.Rand) {
+	predicted := object(one.Predicted).Object
+	for range chance.Intn(3) {
+		change(predicted, chance)
+	}
+	for _, side := range []map[string]any{predicted, live} {
+		metadata, _ := side["metadata"].(map[string]any)
+		entries, _ := metadata["managedFields"].([]any)
+		for _, entry := range entries {
+			fields, ok := entry.(map[string]any)["fieldsV1"].(map[string]any)
+			if ok && chance.Intn(3) == 0 {
+				forget(fields, chance)
+			}
+		}
+	}
+	var err error
+	one.Predicted, err = json.Marshal(predicted)
+	check(err)
+}
+
+// Drops one owned field somewhere below.
+func forget(fields map[string]any, chance *rand.Rand) {
+	keys := []string{}
+	for key := range fields {
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return
+	}
+	sort.Strings(keys)
+	key := keys[chance.Intn(len(keys))]
+	if below, ok := fields[key].(map[string]any); ok && len(below) > 0 && chance.Intn(4) > 0 {
+		forget(below, chance)
+		return
+	}
+	delete(fields, key)
 }
 
 // Changes one thing somewhere below.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::LAST_APPLIED;
 use super::normalize::secret_data;
+use crate::schema::Schemas;
 
 const MASK: &str = "++++++++";
 const MORE: &str = "++++";
@@ -26,8 +27,9 @@ pub fn pair(
     let mut applied: Vec<Option<Value>> =
         sides.iter().map(|side| side.as_ref().and_then(super::last_applied)).collect();
     let mut all: Vec<&mut Value> = sides.iter_mut().flatten().chain(applied.iter_mut().flatten()).collect();
+    let schemas = Schemas::builtin();
     for object in &mut all {
-        secret_data(object);
+        secret_data(object, &schemas);
         // What is no map of values cannot be masked value by value.
         for field in ["data", "stringData"] {
             if let Some(value) = object.get_mut(field).filter(|value| !value.is_object() && !value.is_null()) {

@@ -23,7 +23,7 @@ pub(super) fn by_kind(object: &mut Value, inputs: &Inputs<'_>) {
     }
     let group = object["apiVersion"].as_str().unwrap_or_default().split_once('/').map_or("", |(group, _)| group);
     match (group, object["kind"].as_str().unwrap_or_default()) {
-        ("", "Secret") => secret_data(object),
+        ("", "Secret") => secret_data(object, inputs.schemas),
         ("", "Endpoints") => endpoints(object, inputs.schemas),
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => role(object, inputs.ignored.aggregated_roles),
         _ => {}
@@ -43,7 +43,7 @@ pub(super) fn by_rules(object: &mut Value, inputs: &Inputs<'_>) -> Result<(), St
 }
 
 /// `stringData` goes to `data` in base64, null values become empty ones. A Secret that is not valid keeps the rest.
-pub(super) fn secret_data(object: &mut Value) {
+pub(super) fn secret_data(object: &mut Value, schemas: &Schemas) {
     if let Some(plain) = object.get("stringData").and_then(Value::as_object).cloned() {
         let mut data = object.get("data").and_then(Value::as_object).cloned().unwrap_or_default();
         for (key, value) in plain {
@@ -58,12 +58,16 @@ pub(super) fn secret_data(object: &mut Value) {
             map.remove("stringData");
         }
     }
-    if let Some(data) = object.get_mut("data").and_then(Value::as_object_mut)
-        && data
-            .values()
-            .all(|value| value.is_null() || value.as_str().is_some_and(|text| STANDARD.decode(text).is_ok()))
+    if !object["data"].is_object() {
+        return;
+    }
+    if let Some(mut whole) = schemas.known(object).and_then(|at| typed::whole(object, at))
+        && let Some(map) = object.as_object_mut()
     {
-        data.values_mut().filter(|value| value.is_null()).for_each(|value| *value = "".into());
+        let mut data = whole.get_mut("data").map(Value::take).unwrap_or_default();
+        let nulls = data.as_object_mut().into_iter().flat_map(Map::values_mut).filter(|value| value.is_null());
+        nulls.for_each(|value| *value = "".into());
+        map.insert("data".to_owned(), data);
     }
 }
 

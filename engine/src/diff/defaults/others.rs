@@ -8,7 +8,7 @@ pub(super) fn fill(package: &str, name: &str, map: &mut Object) {
     match (group, name) {
         ("apps", _) if package == "apps/v1" => apps(name, map),
         // Gone from API servers, but an object may have been applied so last.
-        _ if matches!(package, "extensions/v1beta1" | "apps/v1beta1") => labels_of_template(map),
+        _ if matches!(package, "extensions/v1beta1" | "apps/v1beta1") => old_apps(package, name, map),
         ("batch", _) => batch(name, map),
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaler(package, map),
         ("networking", _) => networking(name, map),
@@ -60,6 +60,23 @@ fn apps(name: &str, map: &mut Object) {
             absent(spec, "revisionHistoryLimit", 10);
         }
         "ReplicaSet" => absent(spec, "replicas", 1),
+        _ => {}
+    }
+}
+
+fn old_apps(package: &str, name: &str, map: &mut Object) {
+    labels_of_template(map);
+    let Some(spec) = inner(map, "spec") else { return };
+    match (package, name) {
+        ("extensions/v1beta1", "Deployment") => {
+            absent(spec, "replicas", 1);
+            rolling(spec, "strategy", [("maxUnavailable", 1.into()), ("maxSurge", 1.into())]);
+            absent(spec, "progressDeadlineSeconds", i32::MAX);
+            absent(spec, "revisionHistoryLimit", i32::MAX);
+        }
+        ("apps/v1beta1", "Deployment" | "StatefulSet") | ("extensions/v1beta1", "ReplicaSet") => {
+            absent(spec, "replicas", 1);
+        }
         _ => {}
     }
 }
