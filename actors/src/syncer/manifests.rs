@@ -87,6 +87,6 @@ mod tests {
         let good = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#.to_owned();
         assert_eq!(brought(&[good.clone(), good.clone()]).unwrap().len(), 2);
         let refused = brought(&[good, "kind: [".to_owned()]).unwrap_err();
-        assert!(refused.starts_with("operation.sync.manifests[1]:1:"), "{refused}");
+        assert!(refused.starts_with("operation.sync.manifests[1]:"), "{refused}");
     }
 }

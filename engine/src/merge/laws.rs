@@ -67,19 +67,20 @@ fn pod() -> impl Strategy<Value = Object> {
     })
 }
 
+fn sorted(mut object: Map<String, Value>) -> Map<String, Value> {
+    if let Some(Value::Array(list)) = object["metadata"].get_mut("finalizers") {
+        list.sort_by_key(Value::to_string);
+    }
+    object
+}
+
 proptest! {
     #[test]
     fn nothing_differs_from_itself(object in pod()) {
         let schemas = Schemas::builtin();
         let at = schemas.named("core/v1/Pod").unwrap();
-        let sorted_finalizers = {
-            let mut object = object.clone();
-            if let Some(Value::Array(list)) = object["metadata"].get_mut("finalizers") {
-                list.sort_by_key(Value::to_string);
-            }
-            object
-        };
-        prop_assert_eq!(strategic::two_way(&sorted_finalizers, &sorted_finalizers, at), Ok(Map::new()));
+        let own = sorted(object.clone());
+        prop_assert_eq!(strategic::two_way(&own, &own, at), Ok(Map::new()));
         prop_assert_eq!(merge_json::three_way(&object, &object, &object), Map::new());
     }
 
@@ -104,6 +105,7 @@ proptest! {
         let schemas = Schemas::builtin();
         let at = schemas.named("core/v1/Pod").unwrap();
         let patch = strategic::two_way(&from, &to, at).unwrap();
-        prop_assert_eq!(strategic::apply(from, patch, at).unwrap(), to);
+        // The order of a set of words is nobody's: kubectl sends nothing when only it differs.
+        prop_assert_eq!(sorted(strategic::apply(from, patch, at).unwrap()), sorted(to));
     }
 }
