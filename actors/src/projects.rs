@@ -13,6 +13,8 @@ use tokio::sync::watch;
 use crate::runtime::follow::follow;
 use crate::settings::Settings;
 
+/// The key under which the registry says that all projects are in the bucket.
+pub(crate) const LISTED: &str = "_listed";
 /// A user's command waits this long for a view that is not filled yet.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -31,7 +33,10 @@ pub(crate) enum Found {
 struct Tables {
     /// As they are written, by key on the bus.
     written: HashMap<String, AppProject>,
-    complete: bool,
+    /// The registry has put all that there are; an empty bucket alone says nothing.
+    listed: bool,
+    /// What the bucket held has been told.
+    told: bool,
     /// As decisions see them, by name, under the settings of that number.
     seen: (u64, HashMap<String, Arc<AppProject>>),
 }
@@ -39,14 +44,17 @@ struct Tables {
 impl Tables {
     fn fold(&mut self, change: Change<AppProject>) {
         match change {
+            Change::Put { key, .. } if key == LISTED => self.listed = true,
             Change::Put { key, value, .. } => {
                 self.written.insert(key, value);
             }
             Change::Delete { key, .. } => {
                 self.written.remove(&key);
             }
-            Change::Snapshot => self.complete = true,
-            Change::Reset => (self.written, self.complete) = (HashMap::new(), false),
+            Change::Snapshot => self.told = true,
+            Change::Reset => {
+                (self.written, self.listed, self.told) = (HashMap::new(), false, false);
+            }
         }
         self.seen.1.clear();
     }
@@ -59,9 +67,9 @@ impl Tables {
             return Found::Is(known.clone());
         }
         let Some(own) = self.written.values().find(|project| project.name() == name) else {
-            return if self.complete { Found::Missing } else { Found::NotYet };
+            return if self.listed && self.told { Found::Missing } else { Found::NotYet };
         };
-        if !self.complete {
+        if !(self.listed && self.told) {
             // Its global projects may not be here yet.
             return Found::NotYet;
         }

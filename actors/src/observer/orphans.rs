@@ -51,7 +51,7 @@ impl Orphans {
         let app = known.apps.get(&app.token())?;
         match permit(&self.projects, app, &self.control_namespace) {
             Permit::Granted(grant) => Some(ask(app, &grant)),
-            Permit::NotYet | Permit::Refused(_) => None,
+            Permit::NotYet | Permit::Refused { .. } => None,
         }
     }
 

@@ -156,6 +156,7 @@ impl Renderer {
         item: &WorkItem,
     ) -> Result<TargetRecord, BusError> {
         let started = Instant::now();
+        let of = crate::targets::source_hash(&source);
         let known = before
             .as_ref()
             .filter(|record| !item.note.hard && record.error.is_none() && record.digest.is_some())
@@ -175,7 +176,7 @@ impl Renderer {
         let (project, key) = (app.spec.project.clone(), app.key());
         match outcome {
             Ok((input, None)) => {
-                Ok(TargetRecord { revision: commit, input, error: None, ..before.unwrap_or_default() })
+                Ok(TargetRecord { revision: commit, input, source: of, error: None, ..before.unwrap_or_default() })
             }
             Ok((input, Some(rendered))) => {
                 let resources = u32::try_from(rendered.manifests.len()).unwrap_or(u32::MAX);
@@ -197,6 +198,7 @@ impl Renderer {
                     error: None,
                     resources,
                     input,
+                    source: of,
                 })
             }
             Err(error) => {
