@@ -186,6 +186,7 @@ impl Registry {
     }
 
     async fn gone(&self, key: &AppKey) {
+        tracing::info!(app = %key, "the Application is gone");
         for bucket in [Bucket::Apps, Bucket::Trees, Bucket::Targets] {
             if let Err(error) = self.bus.kv(bucket).delete(&key.token()).await {
                 tracing::warn!(app = %key, ?bucket, %error, "not removed from the bus; the next list does it");

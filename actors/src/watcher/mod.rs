@@ -140,7 +140,8 @@ impl Watcher {
         render.extend(self.state().recovered(repo));
         for look in looks {
             let Some(to) = look.to.filter(|to| look.from.as_ref() != Some(to)) else { continue };
-            let touched = self.state().moved(repo, &look.revision, &to, &look.changed);
+            let known = look.from.is_some().then_some(look.changed.as_slice());
+            let touched = self.state().moved(repo, &look.revision, &to, known);
             let event = Event::RevisionMoved {
                 repo: crate::adapters::git::redact(repo),
                 reference: look.revision,
