@@ -151,6 +151,10 @@ mod tests {
         Change::Put { key: format!("argocd.{name}"), value: serde_json::from_value(object).unwrap(), seq: 1 }
     }
 
+    fn listed() -> Change<AppProject> {
+        Change::Put { key: LISTED.into(), value: AppProject::default(), seq: 2 }
+    }
+
     #[test]
     fn nothing_is_missing_before_all_is_told() {
         let mut tables = Tables::default();
@@ -158,6 +162,8 @@ mod tests {
         tables.fold(put("p", json!({"sourceRepos": ["https://p"]})));
         assert_eq!(tables.find("p", 0, None), Found::NotYet);
         tables.fold(Change::Snapshot);
+        assert_eq!(tables.find("q", 0, None), Found::NotYet, "an empty bucket says nothing, nor does half a list");
+        tables.fold(listed());
         assert!(matches!(tables.find("p", 0, None), Found::Is(_)));
         assert_eq!(tables.find("q", 0, None), Found::Missing);
         tables.fold(Change::Reset);
@@ -172,6 +178,7 @@ mod tests {
         {
             tables.fold(change);
         }
+        tables.fold(listed());
         tables.fold(Change::Snapshot);
         let repos = |tables: &mut Tables, number, globals| match tables.find("p", number, globals) {
             Found::Is(project) => project.spec.source_repos.clone(),
