@@ -74,20 +74,20 @@ impl Comparing {
         (number, read)
     }
 
-    /// Synced or OutOfSync.
+    /// Synced or OutOfSync; `anew` whatever is known of the pair.
     pub(crate) async fn status(
         &self,
         cluster: &Cluster,
         target: &Manifest,
         live: &Value,
-        (ignored, choice): (Ignored, Choice),
+        (ignored, choice, anew): (Ignored, Choice, bool),
     ) -> Result<SyncCode, CompareError> {
         let (number, settings) = self.read();
         if let Err(problem) = settings.as_ref() {
             return Err(CompareError::Rule(problem.clone()));
         }
         let how = format!("{number} {choice:?}");
-        if let Some(status) = self.compared.known(target, live, &ignored, &how) {
+        if let Some(status) = self.compared.known(target, live, &ignored, &how).filter(|_| !anew) {
             return Ok(status);
         }
         let (choice, predicted) = match choice {

@@ -146,7 +146,12 @@ pub async fn start(
         Observer::start(bus.clone(), shared.cluster.clone(), rules, shared.projects.clone(), namespace.clone());
     }
     if has(Role::Renderer) {
-        stage::start(Renderer::new(bus.clone(), shared.git.clone()), bus.clone(), pool.clone(), arbiter);
+        stage::start(
+            Renderer::new(bus.clone(), shared.git.clone(), settings.clone()),
+            bus.clone(),
+            pool.clone(),
+            arbiter,
+        );
     }
     if has(Role::Watcher) {
         stage::start(Watcher::start(bus.clone(), shared.git.clone(), settings), bus.clone(), pool.clone(), arbiter);

@@ -19,6 +19,8 @@ use crate::runtime::follow::follow;
 /// `timeout.reconciliation` when unset (Argo CD 3.x: 120 s, and up to 60 s of jitter).
 const RECONCILIATION: Duration = Duration::from_secs(120);
 const JITTER: Duration = Duration::from_secs(60);
+/// `controller.repo.error.grace.period.seconds` when unset.
+const REPOSITORY_GRACE: Duration = Duration::from_secs(180);
 /// Between two waves, so that controllers have seen the one before they are asked for its health.
 const WAVE_DELAY: Duration = Duration::from_secs(2);
 
@@ -157,6 +159,12 @@ impl Settings {
         self.seconds("controller.sync.wave.delay.seconds").unwrap_or(WAVE_DELAY)
     }
 
+    /// `controller.repo.error.grace.period.seconds`: how long a repository that cannot be read changes nothing (Argo CD:
+    /// 180 s).
+    pub(crate) fn repository_grace(&self) -> Duration {
+        self.seconds("controller.repo.error.grace.period.seconds").unwrap_or(REPOSITORY_GRACE)
+    }
+
     /// `controller.sync.timeout.seconds`: how long one operation may take; unset or 0 is for ever.
     pub(crate) fn sync_timeout(&self) -> Option<Duration> {
         self.seconds("controller.sync.timeout.seconds").filter(|limit| !limit.is_zero())
@@ -186,6 +194,11 @@ impl Settings {
     /// `controller.diff.server.side`: all is compared by the API server.
     pub(crate) fn server_side_diff(&self) -> bool {
         self.current().parameters.data.get("controller.diff.server.side").is_some_and(|value| value == "true")
+    }
+
+    /// `controller.resource.health.persist`: the health of each object is written into its Application.
+    pub(crate) fn persists_resource_health(&self) -> bool {
+        self.current().parameters.data.get("controller.resource.health.persist").is_some_and(|value| value == "true")
     }
 
     /// The number that tells one state of the settings from another.
@@ -230,6 +243,12 @@ impl Settings {
         let period =
             self.get("timeout.reconciliation").and_then(|text| duration::parse(&text)).unwrap_or(RECONCILIATION);
         (!period.is_zero()).then_some(period)
+    }
+
+    /// `timeout.hard.reconciliation`: when all is rendered and compared anew; `None` when 0, as it is by default.
+    pub(crate) fn hard_reconciliation(&self) -> Option<Duration> {
+        let period = self.get("timeout.hard.reconciliation").and_then(|text| duration::parse(&text));
+        period.filter(|period| !period.is_zero())
     }
 
     /// A period with a random share of `timeout.reconciliation.jitter` added.

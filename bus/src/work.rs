@@ -62,14 +62,15 @@ impl WorkKind {
 }
 
 impl Work {
-    fn subject(&self) -> String {
+    /// What trusts no cache has a subject of its own: the wakes that follow must not take its place.
+    fn subject(&self, hard: bool) -> String {
         let (kind, tail) = match self {
             Self::Poll { repo } => (WorkKind::Poll, repo_key(repo)),
             Self::Render { app } => (WorkKind::Render, app.token()),
             Self::Compare { app } => (WorkKind::Compare, app.token()),
             Self::Sync { app } => (WorkKind::Sync, app.token()),
         };
-        format!("{PREFIX}.work.{}.{tail}", kind.token())
+        format!("{PREFIX}.work.{}.{tail}{}", kind.token(), if hard { ".hard" } else { "" })
     }
 }
 
@@ -104,9 +105,10 @@ impl Bus {
     /// Wakes whoever does this work. Returns when the bus has it.
     pub async fn wake(&self, work: &Work, note: WorkNote, cause: &Cause) -> Result<(), BusError> {
         let (_, headers) = headers("work/1", cause);
+        let subject = work.subject(note.hard);
         let body = encode(&Body { work: work.clone(), note })?;
         // No Nats-Msg-Id: a wake after an ack must never count as a duplicate of the one before.
-        self.publish(work.subject(), headers, body.into()).await.map(|_| ())
+        self.publish(subject, headers, body.into()).await.map(|_| ())
     }
 
     /// The queue of one kind of work; `slots` messages are asked for at a time.

@@ -37,6 +37,21 @@ async fn of_many_wakes_the_newest_survives() {
     assert!(tokio::time::timeout(Duration::from_millis(300), inbox.next()).await.is_err(), "nothing is left");
 }
 
+#[tokio::test]
+async fn a_wake_that_trusts_no_cache_is_not_replaced_by_one_that_does() {
+    let server = Server::start().await;
+    let bus = server.bus().await;
+    let hard = WorkNote { hard: true, reason: "asked for".into() };
+    bus.wake(&Work::Render { app: app("a") }, hard.clone(), &cause()).await.unwrap();
+    bus.wake(&Work::Render { app: app("a") }, note("timer"), &cause()).await.unwrap();
+    let mut inbox = bus.work(WorkKind::Render, 4).await.unwrap();
+    for want in [hard, note("timer")] {
+        let delivery = soon("both", inbox.next()).await.unwrap();
+        assert_eq!(delivery.body.note, want);
+        delivery.ack().await.unwrap();
+    }
+}
+
 /// research/bus.md 1.3, limit-removal: a newer wake replaces the one that is being worked on and is delivered at
 /// once, beside it. So the exclusion must be ours (actors: KeyedQueue), and the late ack must not take the newer away.
 #[tokio::test]

@@ -36,6 +36,16 @@ impl AppKey {
     }
 }
 
+/// The annotation that asks for a new look; taken off when it is answered.
+pub const REFRESH: &str = "argocd.argoproj.io/refresh";
+/// Its value that asks for one which trusts no cache. (Any other value is a normal refresh.)
+pub const REFRESH_HARD: &str = "hard";
+
+/// Field of the status that tells where the health of its resources is; absent, it is with each of them.
+pub const HEALTH_SOURCE: &str = "resourceHealthSource";
+/// Its value: in the resource tree.
+pub const HEALTH_IN_TREE: &str = "appTree";
+
 /// Unknown fields, kept.
 pub type Other = Map<String, Value>;
 
@@ -512,6 +522,11 @@ impl Application {
     pub fn skips_reconcile(&self) -> bool {
         let value = self.metadata.annotations.get("argocd.argoproj.io/skip-reconcile").map(String::as_str);
         matches!(value, Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
+    }
+
+    /// A hard refresh is asked for.
+    pub fn asks_hard_refresh(&self) -> bool {
+        self.metadata.annotations.get(REFRESH).is_some_and(|kind| kind == REFRESH_HARD)
     }
 
     /// The source; of several, the first.

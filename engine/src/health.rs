@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::app::HealthCode;
+use crate::app::{Application, HealthCode};
 use crate::resource::Manifest;
 
 mod custom;
@@ -166,14 +166,19 @@ fn message(condition: &Value) -> String {
     condition["message"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Whether an object's health counts for its Application: not when it asks to be left out, and not that of a child
-/// Application which does not know its own yet (App-of-Apps).
-pub fn counts(live: &Value, health: &Health) -> bool {
+/// Whether an object's health counts for its Application: not when it asks to be left out, not that of a child
+/// Application which does not know its own yet (App-of-Apps), and not that of the Application itself (Argo CD,
+/// operator manual, "Manage Argo CD Using Argo CD"): it would never get well again.
+pub fn counts(app: &Application, live: &Value, health: &Health) -> bool {
     let object = Manifest(live.clone());
     let left_out = object.annotation("argocd.argoproj.io/ignore-healthcheck") == Some("true");
     let child = object.group() == "argoproj.io" && object.kind() == "Application";
+    let itself = child
+        && object.name() == app.metadata.name
+        && object.namespace() == Some(app.metadata.namespace.as_str())
+        && live["metadata"]["uid"].as_str() == app.metadata.uid.as_deref();
     let knows = !matches!(health.status, HealthCode::Missing | HealthCode::Unknown);
-    !left_out && (knows || !child)
+    !left_out && !itself && (knows || !child)
 }
 
 /// The worst of all, Healthy when there are none.
@@ -386,7 +391,7 @@ mod tests {
         use HealthCode::{Degraded, Missing, Unknown};
         let of = |api: &str, kind: &str, ignored: &str, status: HealthCode| {
             let live = json!({"apiVersion": api, "kind": kind, "metadata": {"annotations": {"argocd.argoproj.io/ignore-healthcheck": ignored}}});
-            counts(&live, &Health::new(status, ""))
+            counts(&Application::default(), &live, &Health::new(status, ""))
         };
         assert!(of("apps/v1", "Deployment", "false", Degraded));
         assert!(!of("apps/v1", "Deployment", "true", Degraded));
@@ -394,6 +399,16 @@ mod tests {
         assert!(!of("argoproj.io/v1alpha1", "Application", "", Missing));
         assert!(!of("argoproj.io/v1alpha1", "Application", "", Unknown));
         assert!(of("apps/v1", "Deployment", "", Unknown));
+    }
+
+    #[test]
+    fn an_application_does_not_count_its_own_health() {
+        let object = |name: &str, uid: &str| json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": name, "namespace": "argocd", "uid": uid}, "spec": {"project": "p", "destination": {}}});
+        let app: Application = serde_json::from_value(object("self", "1")).unwrap();
+        let counted = |live: &Value| counts(&app, live, &Health::new(HealthCode::Degraded, ""));
+        assert!(!counted(&object("self", "1")));
+        assert!(counted(&object("child", "2")));
+        assert!(counted(&object("self", "2")), "one of the same name in another cluster");
     }
 
     #[test]

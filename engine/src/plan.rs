@@ -10,6 +10,8 @@ use crate::hook::{self, DeletePolicy, Part, SyncPhase};
 use crate::options::{self, Deletion, Propagation, Writing};
 use crate::resource::{Manifest, ResourceKey};
 
+#[cfg(test)]
+mod laws;
 mod order;
 
 /// What a plan is made from.
@@ -205,6 +207,8 @@ fn sort(steps: &mut [Step]) {
             step.key.kind.clone(),
             step.key.namespace.clone(),
             step.key.name.clone(),
+            // Two of one kind's name: which comes first is nobody's wish, but always the same.
+            step.key.group.clone(),
         )
     });
 }

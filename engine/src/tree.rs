@@ -11,10 +11,12 @@ mod hosts;
 mod info;
 mod networking;
 mod owners;
+mod summary;
 
 pub use hosts::{Guest, HostInfo, HostResourceInfo, Machine};
 pub use networking::{LoadBalancerIngress, NetworkingInfo};
 pub use owners::{Owner, claim_stems, owners_of};
+pub use summary::{Summary, summary};
 
 /// A name for another object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -33,6 +33,7 @@ fn the_straight_line() -> anyhow::Result<()> {
     unreachable_repository_is_told(&world)?;
     without_a_webhook_the_timer_finds_it(&world)?;
     a_refresh_is_answered(&world)?;
+    a_hard_refresh_renders_anew(&world)?;
     the_api_server_may_restart(&world)?;
     nats_may_be_killed(&world)?;
     tako_may_be_killed(&mut world)?;
@@ -123,7 +124,31 @@ fn unreachable_repository_is_told(world: &World) -> anyhow::Result<()> {
     })?;
     assert!(!condition(&world.app("lost")?, "ComparisonError").contains("hunter2"), "a password in a condition");
     world.cluster.kubectl(&["delete", "application", "lost", "-n", NAMESPACE])?;
-    Ok(())
+    one_that_was_good_has_a_grace(world)
+}
+
+/// `controller.repo.error.grace.period.seconds`, three minutes when not set.
+fn one_that_was_good_has_a_grace(world: &World) -> anyhow::Result<()> {
+    let (here, away) = (world.path("git").join(REPO), world.path("git").join("away.git"));
+    std::fs::rename(&here, &away)?;
+    let refresh = json!({"metadata": {"annotations": {"argocd.argoproj.io/refresh": "hard"}}}).to_string();
+    world.cluster.kubectl(&["patch", "application", "line", "-n", NAMESPACE, "--type=merge", "-p", &refresh])?;
+    world.until("the refresh is answered from what is known", |world| {
+        Ok(world.app("line")?["metadata"]["annotations"]["argocd.argoproj.io/refresh"].is_null())
+    })?;
+    let app = world.app("line")?;
+    assert_eq!((condition(&app, "ComparisonError").as_str(), &app["status"]["sync"]["status"]), ("", &json!("Synced")));
+    world.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cmd-params-cm", "namespace": NAMESPACE}, "data": {"controller.repo.error.grace.period.seconds": "1"}}))?;
+    world.until("after the grace the condition tells", |world| {
+        world.webhook(REPO)?;
+        Ok(condition(&world.app("line")?, "ComparisonError").contains("cannot be read"))
+    })?;
+    assert_eq!(world.app("line")?["status"]["sync"]["status"], "Unknown");
+    std::fs::rename(&away, &here)?;
+    world.webhook(REPO)?;
+    world.synced("line", "")?;
+    assert_eq!(condition(&world.app("line")?, "ComparisonError"), "");
+    world.cluster.kubectl(&["delete", "configmap", "argocd-cmd-params-cm", "-n", NAMESPACE]).map(drop)
 }
 
 fn without_a_webhook_the_timer_finds_it(world: &World) -> anyhow::Result<()> {
@@ -149,6 +174,26 @@ fn a_refresh_is_answered(world: &World) -> anyhow::Result<()> {
     world.until("the request is gone", |world| {
         Ok(world.app("line")?["metadata"]["annotations"]["argocd.argoproj.io/refresh"].is_null())
     })
+}
+
+fn a_hard_refresh_renders_anew(world: &World) -> anyhow::Result<()> {
+    let ask = |kind: &str| {
+        let patch = json!({"metadata": {"annotations": {"argocd.argoproj.io/refresh": kind}}}).to_string();
+        world.cluster.kubectl(&["patch", "application", "line", "-n", NAMESPACE, "--type=merge", "-p", &patch])?;
+        world.until("the request is gone", |world| {
+            Ok(world.app("line")?["metadata"]["annotations"]["argocd.argoproj.io/refresh"].is_null())
+        })
+    };
+    let rendered = || {
+        let subject = "tako.v1.evt.default.argocd.line.manifests_rendered";
+        Ok::<_, anyhow::Error>(world.nats(&["stream", "get", "EVT1", "--json", "--last-for", subject])?["seq"].clone())
+    };
+    let before = rendered()?;
+    ask("normal")?;
+    assert_eq!(rendered()?, before, "the same input is rendered once");
+    ask("hard")?;
+    // What happened is told beside the work.
+    world.until("it was rendered anew", |_| Ok(rendered()? != before))
 }
 
 fn the_api_server_may_restart(world: &World) -> anyhow::Result<()> {

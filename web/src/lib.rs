@@ -2,6 +2,7 @@
 //! built from the bus, and asks by message for everything that changes something.
 mod auth;
 mod errors;
+mod healths;
 mod projects;
 mod readmodel;
 mod routes;

@@ -17,6 +17,8 @@ use tako_engine::apply::PatchKind;
 use tako_engine::options::Propagation;
 use tako_engine::resource::{Manifest, ResourceKey};
 
+use super::discreet;
+
 /// The field manager of every write, as Argo CD's: a cluster can be handed over with no field changing owner.
 pub(crate) const FIELD_MANAGER: &str = "argocd-controller";
 
@@ -70,6 +72,26 @@ fn words(error: &kube::Error) -> String {
         words = format!("{} … {}", &words[..head], &words[tail..]);
     }
     words
+}
+
+/// What went wrong with an object. What is said of a Secret is freed of its values here, before anybody can pass it on.
+fn about(kind: (&str, &str)) -> impl Fn(kube::Error) -> ClusterError + use<> {
+    let secret = kind == ("", "Secret");
+    move |error| match error {
+        kube::Error::Api(mut status) if secret => {
+            (status.message, status.details) = (discreet::of_secret(&status), None);
+            ClusterError::Api(kube::Error::Api(status))
+        }
+        kube::Error::SerdeError(_) if secret => {
+            ClusterError::Unwritable("the API server's answer about the Secret cannot be read".to_owned())
+        }
+        error => ClusterError::Api(error),
+    }
+}
+
+/// As [`about`], of a manifest.
+fn about_manifest(manifest: &Manifest) -> impl Fn(kube::Error) -> ClusterError + use<> {
+    about((manifest.group(), manifest.kind()))
 }
 
 impl ClusterError {
@@ -301,8 +323,11 @@ impl Cluster {
         let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
         let params =
             PatchParams { dry_run, force: true, field_manager: Some(FIELD_MANAGER.to_owned()), field_validation: None };
-        let answer =
-            self.api(&served, manifest.namespace()).patch(manifest.name(), &params, &Patch::Apply(&manifest.0)).await?;
+        let answer = self
+            .api(&served, manifest.namespace())
+            .patch(manifest.name(), &params, &Patch::Apply(&manifest.0))
+            .await
+            .map_err(about_manifest(manifest))?;
         Ok(serde_json::to_value(answer)?)
     }
 
@@ -321,7 +346,8 @@ impl Cluster {
             field_validation: Some(validation(lenient)),
         };
         let api = self.api(&served, manifest.namespace());
-        Ok(serde_json::to_value(api.patch(manifest.name(), &params, &Patch::Apply(&manifest.0)).await?)?)
+        let answer = api.patch(manifest.name(), &params, &Patch::Apply(&manifest.0)).await;
+        Ok(serde_json::to_value(answer.map_err(about_manifest(manifest))?)?)
     }
 
     /// Puts the object as a whole, whether it is there or not.
@@ -334,11 +360,11 @@ impl Cluster {
         let answer = match live {
             Some(live) => {
                 object.metadata.resource_version = live.metadata.resource_version;
-                api.replace(manifest.name(), &params, &object).await?
+                api.replace(manifest.name(), &params, &object).await
             }
-            None => api.create(&params, &object).await?,
+            None => api.create(&params, &object).await,
         };
-        Ok(serde_json::to_value(answer)?)
+        Ok(serde_json::to_value(answer.map_err(about_manifest(manifest))?)?)
     }
 
     /// Makes an object that must not be there yet. It is sent as it is written, and unknown fields are refused unless
@@ -358,7 +384,7 @@ impl Cluster {
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(serde_json::to_vec(&manifest.0)?)
             .map_err(|error| kube::Error::Service(Box::new(error)))?;
-        Ok(self.client.request(request).await?)
+        self.client.request(request).await.map_err(about_manifest(manifest))
     }
 
     /// Patches the live object of a manifest, as an apply from the client does.
@@ -379,10 +405,10 @@ impl Cluster {
         };
         let api = self.api(&served, manifest.namespace());
         let answer = match kind {
-            PatchKind::Strategic => api.patch(manifest.name(), &params, &Patch::Strategic(body)).await?,
-            PatchKind::Merge => api.patch(manifest.name(), &params, &Patch::Merge(body)).await?,
+            PatchKind::Strategic => api.patch(manifest.name(), &params, &Patch::Strategic(body)).await,
+            PatchKind::Merge => api.patch(manifest.name(), &params, &Patch::Merge(body)).await,
         };
-        Ok(serde_json::to_value(answer)?)
+        Ok(serde_json::to_value(answer.map_err(about_manifest(manifest))?)?)
     }
 
     /// Merge-patches exactly the object that was looked at: its resourceVersion and uid are preconditions.
@@ -400,10 +426,10 @@ impl Cluster {
         let api = self.api(&served, live.namespace());
         let patch = Patch::Merge(&patch);
         let answer = match subresource {
-            None => api.patch(live.name(), &params, &patch).await?,
-            Some(subresource) => api.patch_subresource(subresource, live.name(), &params, &patch).await?,
+            None => api.patch(live.name(), &params, &patch).await,
+            Some(subresource) => api.patch_subresource(subresource, live.name(), &params, &patch).await,
         };
-        Ok(serde_json::to_value(answer)?)
+        Ok(serde_json::to_value(answer.map_err(about_manifest(live))?)?)
     }
 
     /// Deletes exactly the object that was looked at: uid is a precondition. Gone already counts as done.
@@ -422,7 +448,7 @@ impl Cluster {
         match self.api(&served, Some(&key.namespace)).delete(&key.name, &params).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(about((&key.group, &key.kind))(error)),
         }
     }
 
@@ -442,7 +468,7 @@ impl Cluster {
                 Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
                 // Somebody wrote in between: look again.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(about((&key.group, &key.kind))(error)),
             }
         }
     }

@@ -1,25 +1,26 @@
 //! Compares target and live state of one Application, judges health, writes Application.status, and
 //! decides automated sync. The deciding is in `tako_engine`; here truth is read and the verdict recorded.
+mod extras;
 mod status;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tako_bus::{Bucket, Bus, BusError, Cause, Event, TargetRecord, Work, WorkItem, WorkKind, WorkNote};
-use tako_engine::app::{AppKey, Application, Condition, HealthCode, Phase, ResourceStatus, SyncCode};
+use tako_bus::{Bucket, BusError, Cause, Event, TargetRecord, Work, WorkItem, WorkKind, WorkNote};
+use tako_engine::app::{AppKey, Application, Condition, HealthCode, Phase, SyncCode};
 use tako_engine::automation::{self, Decision};
 use tako_engine::diff::{self, Choice};
 use tako_engine::hook::{self, Part, SyncPhase};
 use tako_engine::ignore::{Ignored, Rules};
 use tako_engine::resource::{Manifest, ResourceKey};
-use tako_engine::tracking::Tracking;
-use tako_engine::tree::{ResourceNode, ResourceTree};
+use tako_engine::tree::{ResourceTree, Summary};
 use tako_engine::windows::SyncWindow;
 use tako_engine::{deletion, health, options, orphan, plan, tracking};
 
-use crate::adapters::cluster::{Cluster, ClusterError};
+pub(crate) use self::extras::{ExtrasError, tracked_extras};
+use crate::adapters::cluster::ClusterError;
 use crate::comparing::CompareError;
 use crate::permits::{Grant, Permit, permit};
 use crate::projects::Found;
@@ -92,6 +93,8 @@ pub(crate) struct Verdict {
     /// The target state could not be worked out or the live state not read: the status is Unknown.
     pub(crate) unknown: bool,
     pub(crate) images: Vec<String>,
+    /// What the tree tells.
+    pub(crate) summary: Summary,
     /// The target state has hooks before and after the deletion of the Application; `None` when it is not known.
     pub(crate) deletion_hooks: Option<(bool, bool)>,
     /// The sync windows of the project.
@@ -164,7 +167,12 @@ impl Differ {
             // The spec has another source now; its render wakes us again.
             return Ok(None);
         }
-        let verdict = self.judge(&app, record).await?;
+        if app.asks_hard_refresh() && !item.note.hard {
+            // Whatever woke us, the answer to this request comes after a render anew.
+            let note = WorkNote { hard: true, reason: "a hard refresh is asked for".to_owned() };
+            self.bus.wake(&Work::Render { app: app.key() }, note, &item.cause).await?;
+        }
+        let verdict = self.judge(&app, record, item.note.hard).await?;
         // What an operation waits for may just have come about, or a newer revision may end its waiting.
         if app.operation.is_some() && app.operation_state().is_some_and(|state| state.phase == Phase::Running) {
             let note = WorkNote { hard: false, reason: "something changed while the operation waits".to_owned() };
@@ -173,7 +181,7 @@ impl Differ {
         self.record(app, verdict, item).await
     }
 
-    async fn judge(&self, app: &Application, record: TargetRecord) -> Result<Verdict, DifferError> {
+    async fn judge(&self, app: &Application, record: TargetRecord, anew: bool) -> Result<Verdict, DifferError> {
         let mut verdict = Verdict {
             revision: record.revision.clone(),
             source_type: record.source_type.clone(),
@@ -181,6 +189,7 @@ impl Differ {
             conditions: Vec::new(),
             unknown: false,
             images: Vec::new(),
+            summary: Summary::default(),
             deletion_hooks: None,
             windows: Vec::new(),
         };
@@ -199,6 +208,8 @@ impl Differ {
         };
         verdict.windows = grant.windows().to_vec();
         self.cluster.ready().await?;
+        let tree = self.bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await?.unwrap_or_default();
+        verdict.summary = tako_engine::tree::summary(&tree, app);
         let raw = match targets::load(&self.bus, &record).await? {
             Some(raw) => {
                 self.cluster.learn(&raw).await?;
@@ -231,9 +242,9 @@ impl Differ {
                 return Ok(verdict);
             }
         };
-        self.judge_objects(app, &manifests, rules, &mut verdict).await?;
-        verdict.objects.extend(self.extras(app, &manifests, &grant).await?);
-        verdict.conditions.extend(self.orphaned(app, &grant).await?);
+        self.judge_objects((app, anew), &manifests, rules, &mut verdict).await?;
+        verdict.objects.extend(self.extras(app, &tree, &manifests, &grant).await?);
+        verdict.conditions.extend(orphaned(app, &tree, &grant));
         verdict.objects.sort_by(|a, b| a.key.cmp(&b.key));
         verdict.images.sort();
         verdict.images.dedup();
@@ -242,14 +253,14 @@ impl Differ {
 
     async fn judge_objects(
         &self,
-        app: &Application,
+        (app, anew): (&Application, bool),
         manifests: &[Manifest],
         rules: &Rules,
         verdict: &mut Verdict,
     ) -> Result<(), DifferError> {
         let objects = manifests.iter().filter(|manifest| hook::part_of(manifest) == Part::Object);
         let choice = self.comparing.choice(app);
-        let comparisons: Vec<_> = objects.map(|manifest| self.compare(manifest, rules, choice)).collect();
+        let comparisons: Vec<_> = objects.map(|manifest| self.compare(app, manifest, rules, (choice, anew))).collect();
         let objects = gather(comparisons, PARALLEL).await;
         let instance = targets::instance_name(&app.key(), &self.control_namespace);
         for outcome in objects {
@@ -275,18 +286,20 @@ impl Differ {
 
     async fn compare(
         &self,
+        app: &Application,
         manifest: &Manifest,
         rules: &Rules,
-        choice: Choice,
+        (choice, anew): (Choice, bool),
     ) -> Result<(ObjectVerdict, Vec<String>), (ResourceKey, CompareError)> {
         let key = manifest.key();
-        self.compare_inner(manifest, (rules.of(&key), choice)).await.map_err(|error| (key, error))
+        self.compare_inner(app, manifest, (rules.of(&key), choice, anew)).await.map_err(|error| (key, error))
     }
 
     async fn compare_inner(
         &self,
+        app: &Application,
         manifest: &Manifest,
-        (ignored, choice): (Ignored, Choice),
+        how: (Ignored, Choice, bool),
     ) -> Result<(ObjectVerdict, Vec<String>), CompareError> {
         let tracking = self.rules.settings().compiled().tracking;
         let live = match self.cluster.get(manifest).await {
@@ -301,7 +314,7 @@ impl Differ {
             Some(live) => {
                 let mut ours = live.clone();
                 tracking.migrate(&manifest.0, &mut ours);
-                self.comparing.status(&self.cluster, manifest, &ours, (ignored, choice)).await?
+                self.comparing.status(&self.cluster, manifest, &ours, how).await?
             }
         };
         let images = live.as_ref().map(tako_engine::tree::images_of).unwrap_or_default();
@@ -310,7 +323,7 @@ impl Differ {
             version: manifest.version().to_owned(),
             status: Some(status),
             health: match &live {
-                Some(live) => self.health(live),
+                Some(live) => self.health(app, live),
                 None => Some(health::Health { status: HealthCode::Missing, message: String::new() }),
             },
             live: live.is_some(),
@@ -325,22 +338,22 @@ impl Differ {
     }
 
     /// As far as it counts for the Application.
-    fn health(&self, live: &Value) -> Option<health::Health> {
-        self.healths.now().rules.of(live).filter(|health| health::counts(live, health))
+    fn health(&self, app: &Application, live: &Value) -> Option<health::Health> {
+        self.healths.now().rules.of(live).filter(|health| health::counts(app, live, health))
     }
 
     /// Live objects that carry our mark and are in git no more. Each is read again before it counts.
     async fn extras(
         &self,
         app: &Application,
+        tree: &ResourceTree,
         manifests: &[Manifest],
         grant: &Grant,
     ) -> Result<Vec<ObjectVerdict>, DifferError> {
         let tracking = self.settings.compiled().tracking;
         let mut extras = Vec::new();
-        for (key, live) in
-            tracked_extras(&self.bus, &self.cluster, app, manifests, (&self.control_namespace, &tracking)).await?
-        {
+        let ours = (self.control_namespace.as_str(), &*tracking);
+        for (key, live) in extras::tracked_extras_in(tree, &self.cluster, app, manifests, ours).await? {
             if !live["metadata"]["deletionTimestamp"].is_null() || !grant.permits_live(&key) {
                 continue;
             }
@@ -350,7 +363,7 @@ impl Differ {
                 key,
                 version: manifest.version().to_owned(),
                 status: object.then_some(SyncCode::OutOfSync),
-                health: self.health(&manifest.0),
+                health: self.health(app, &manifest.0),
                 live: true,
                 requires_pruning: object,
                 requires_confirmation: options::asks_before_deletion(&manifest),
@@ -363,16 +376,6 @@ impl Differ {
         Ok(extras)
     }
 
-    /// The condition that tells of orphaned resources, if the project asks for it. The observer found them.
-    async fn orphaned(&self, app: &Application, grant: &Grant) -> Result<Option<(String, String)>, DifferError> {
-        if !grant.monitored(app).is_some_and(|asked| asked.warn) {
-            return Ok(None);
-        }
-        let tree = self.bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await?.unwrap_or_default();
-        let count = tree.orphaned_nodes.len();
-        Ok((count > 0).then(|| (orphan::WARNING.to_owned(), orphan::orphaned_words(count))))
-    }
-
     async fn record(
         &self,
         app: Application,
@@ -380,7 +383,15 @@ impl Differ {
         item: &WorkItem,
     ) -> Result<Option<Duration>, DifferError> {
         let at = now();
-        let next = status::next_status(&app, &verdict, &at, &self.control_namespace);
+        let next = status::next_status(
+            &app,
+            &verdict,
+            &at,
+            &status::Means {
+                control_namespace: &self.control_namespace,
+                health_inline: self.settings.persists_resource_health(),
+            },
+        );
         let facts = automation::Facts {
             sync: next.sync,
             revision: &verdict.revision,
@@ -399,7 +410,7 @@ impl Differ {
         let moment = jiff::Timestamp::now();
         let decision = automation::decide(&app, &facts, moment);
         let mut look_again = None;
-        let mut patch = status::patch(&app, &next, &at);
+        let mut patch = status::patch(&app, &next, &at, item.note.hard);
         if let Some(finalizers) = verdict
             .deletion_hooks
             .and_then(|(before, after)| deletion::with_hooks(&app.metadata.finalizers, before, after))
@@ -433,7 +444,7 @@ impl Differ {
             Ok(_) => {}
             // Somebody wrote between our look and our word: look again.
             Err(error) if error.is_conflict() => {
-                let note = WorkNote { hard: false, reason: "the Application changed meanwhile".to_owned() };
+                let note = WorkNote { hard: item.note.hard, reason: "the Application changed meanwhile".to_owned() };
                 self.bus.wake(&Work::Compare { app: app.key() }, note, &item.cause).await?;
                 return Ok(None);
             }
@@ -462,61 +473,11 @@ impl Differ {
     }
 }
 
-/// The live objects that carry the Application's mark but are not among `manifests`, read afresh from the cluster.
-///
-/// The observer's tree and the last comparison only propose; an object counts when the API server shows it with our mark and without an
-/// owner. So absence of data is never a deletion, and nothing of somebody else is taken.
-/// Those on their way out are among them.
-pub(crate) async fn tracked_extras(
-    bus: &Bus,
-    cluster: &Cluster,
-    app: &Application,
-    manifests: &[Manifest],
-    (control_namespace, tracking): (&str, &Tracking),
-) -> Result<Vec<(ResourceKey, Value)>, ExtrasError> {
-    let tree = bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await?.unwrap_or_default();
-    let instance = targets::instance_name(&app.key(), control_namespace);
-    let wanted: HashSet<ResourceKey> = manifests.iter().map(Manifest::key).collect();
-    let roots = tree.nodes.iter().filter(|node| node.parent_refs.is_empty()).map(ResourceNode::key);
-    let recorded = app.status.iter().flat_map(|status| &status.resources).map(ResourceStatus::key);
-    let candidates: BTreeSet<ResourceKey> = roots.chain(recorded).filter(|key| !wanted.contains(key)).collect();
-    let reads: Vec<_> = candidates.iter().map(|key| cluster.get_key(key)).collect();
-    let reads = gather(reads, PARALLEL).await;
-    let mut extras = Vec::new();
-    for (key, read) in candidates.into_iter().zip(reads) {
-        let live = match read {
-            Ok(live) => live,
-            Err(ClusterError::UnknownKind { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let Some(live) = live else { continue };
-        let ours = tracking.owner_of(&live).is_some_and(|owner| owner == instance);
-        let owned = live["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty());
-        if ours && !owned {
-            extras.push((key, live));
-        }
-    }
-    Ok(extras)
-}
-
-/// Why extras could not be read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ExtrasError {
-    /// The tree.
-    #[error(transparent)]
-    Bus(#[from] BusError),
-    /// The objects.
-    #[error(transparent)]
-    Cluster(#[from] ClusterError),
-}
-
-impl From<ExtrasError> for DifferError {
-    fn from(error: ExtrasError) -> Self {
-        match error {
-            ExtrasError::Bus(error) => Self::Bus(error),
-            ExtrasError::Cluster(error) => Self::Cluster(error),
-        }
-    }
+/// The condition that tells of orphaned resources, if the project asks for it. The observer found them.
+fn orphaned(app: &Application, tree: &ResourceTree, grant: &Grant) -> Option<(String, String)> {
+    let count = tree.orphaned_nodes.len();
+    let told = count > 0 && grant.monitored(app).is_some_and(|asked| asked.warn);
+    told.then(|| (orphan::WARNING.to_owned(), orphan::orphaned_words(count)))
 }
 
 /// A condition as the status carries it, with its time kept while the text is the same.

@@ -1,9 +1,12 @@
 //! The verdict as Application.status, written only where it differs. Pure (the time is given).
-use serde_json::{Value, json};
-use tako_engine::app::{Application, Condition, HealthCode, SyncCode};
-use tako_engine::health;
+use std::collections::HashMap;
 
-use super::{Verdict, condition};
+use serde_json::{Value, json};
+use tako_engine::app::{Application, Condition, HEALTH_IN_TREE, HEALTH_SOURCE, HealthCode, REFRESH, SyncCode};
+use tako_engine::health;
+use tako_engine::resource::ResourceKey;
+
+use super::{ObjectVerdict, Verdict, condition};
 
 /// Condition types that the differ owns: those it does not find any more it takes away.
 const OWN: [&str; 8] = [
@@ -29,7 +32,14 @@ pub(super) struct Next {
     status: Value,
 }
 
-pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, control_namespace: &str) -> Next {
+/// What settings say of the status.
+pub(super) struct Means<'a> {
+    pub(super) control_namespace: &'a str,
+    /// The health of each object is written beside it; else who reads the API gets it from the tree.
+    pub(super) health_inline: bool,
+}
+
+pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, means: &Means<'_>) -> Next {
     let old = app.status.clone().unwrap_or_default();
     let sync = if verdict.unknown {
         SyncCode::Unknown
@@ -61,18 +71,25 @@ pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, contro
         "sync": {
             "status": sync,
             "revision": verdict.revision,
-            "comparedTo": {"source": app.source(), "destination": app.spec.destination},
+            "comparedTo": compared_to(app),
         },
         "health": {"status": health, "lastTransitionTime": changed_at.unwrap_or_else(|| at.to_owned())},
         "conditions": conditions,
         "sourceType": verdict.source_type,
-        "summary": if verdict.images.is_empty() { json!({}) } else { json!({"images": verdict.images}) },
-        "resourceHealthSource": "appTree",
-        "controllerNamespace": control_namespace,
+        "controllerNamespace": means.control_namespace,
     });
+    status[HEALTH_SOURCE] = if means.health_inline { Value::Null } else { json!(HEALTH_IN_TREE) };
+    if app.has_multiple_sources() {
+        status["sourceTypes"] = json!([verdict.source_type]);
+        status["sourceType"] = Value::Null;
+    } else {
+        status["sourceTypes"] = Value::Null;
+    }
     // With nothing compared the last good list stays: a bad commit must not empty the page.
     if !(verdict.unknown && verdict.objects.is_empty()) {
-        status["resources"] = resources(verdict);
+        let before = || old.resources.iter().filter_map(|one| Some((one.key(), one.other.get("health")?))).collect();
+        status["resources"] = resources(verdict, means.health_inline.then(|| (before(), at)));
+        status["summary"] = summary(verdict);
     }
     let mut objects = verdict.objects.iter().filter(|object| !object.hook).peekable();
     let would_prune_all = objects.peek().is_some() && objects.all(|object| object.requires_pruning);
@@ -81,7 +98,49 @@ pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, contro
     Next { sync, health, conditions, would_prune_all, prunes, status }
 }
 
-fn resources(verdict: &Verdict) -> Value {
+/// What was compared: another source, destination or rule is another comparison.
+fn compared_to(app: &Application) -> Value {
+    let mut compared = json!({"destination": app.spec.destination});
+    if app.has_multiple_sources() {
+        compared["sources"] = json!(app.spec.sources);
+    } else if let Some(source) = app.source() {
+        compared["source"] = json!(source);
+    }
+    if let Some(rules) = app.spec.other.get("ignoreDifferences").filter(|rules| rules.is_array()) {
+        compared["ignoreDifferences"] = rules.clone();
+    }
+    compared
+}
+
+fn summary(verdict: &Verdict) -> Value {
+    let mut summary = json!({});
+    for (field, list) in [("images", &verdict.images), ("externalURLs", &verdict.summary.external_urls)] {
+        if !list.is_empty() {
+            summary[field] = json!(list);
+        }
+    }
+    if verdict.summary.app_of_apps {
+        summary["isAppOfApps"] = json!(true);
+    }
+    summary
+}
+
+/// The health entries that are, and the time.
+type Inline<'a> = (HashMap<ResourceKey, &'a Value>, &'a str);
+
+/// One object's health as it is written beside it; the time stays while the verdict does.
+fn health_entry(object: &ObjectVerdict, (before, at): &Inline<'_>) -> Option<Value> {
+    let health = object.health.as_ref()?;
+    let before = before.get(&object.key);
+    let since =
+        before.filter(|known| known["status"] == json!(health.status)).map(|known| &known["lastTransitionTime"]);
+    let mut entry = json!(health);
+    entry["lastTransitionTime"] = since.filter(|since| since.is_string()).cloned().unwrap_or_else(|| json!(at));
+    Some(entry)
+}
+
+/// The entries; with their health where it is to be inline.
+fn resources(verdict: &Verdict, inline: Option<Inline<'_>>) -> Value {
     let mut sorted: Vec<_> = verdict.objects.iter().collect();
     sorted.sort_by(|a, b| {
         (&a.key.group, &a.key.kind, &a.key.namespace, &a.key.name).cmp(&(
@@ -100,6 +159,8 @@ fn resources(verdict: &Verdict) -> Value {
             }
             if object.hook {
                 entry["hook"] = json!(true);
+            } else if let Some(health) = inline.as_ref().and_then(|inline| health_entry(object, inline)) {
+                entry["health"] = health;
             }
             if object.wave != 0 {
                 entry["syncWave"] = json!(object.wave);
@@ -122,8 +183,9 @@ fn resources(verdict: &Verdict) -> Value {
         .collect()
 }
 
-/// The merge patch that turns the status that is into the status to be; empty when nothing differs.
-pub(super) fn patch(app: &Application, next: &Next, at: &str) -> Value {
+/// The merge patch that turns the status that is into the status to be; empty when nothing differs. A request for a
+/// hard refresh is answered by a `hard` comparison only.
+pub(super) fn patch(app: &Application, next: &Next, at: &str, hard: bool) -> Value {
     let old = serde_json::to_value(app.status.clone().unwrap_or_default()).unwrap_or_default();
     let mut status = serde_json::Map::new();
     if let Some(fields) = next.status.as_object() {
@@ -135,13 +197,13 @@ pub(super) fn patch(app: &Application, next: &Next, at: &str) -> Value {
         }
     }
     let mut patch = json!({});
-    let refreshing = app.metadata.annotations.contains_key("argocd.argoproj.io/refresh");
+    let refreshing = app.metadata.annotations.contains_key(REFRESH) && (hard || !app.asks_hard_refresh());
     if !status.is_empty() || refreshing {
         status.insert("reconciledAt".to_owned(), json!(at));
         patch["status"] = Value::Object(status);
     }
     if refreshing {
-        patch["metadata"] = json!({"annotations": {"argocd.argoproj.io/refresh": null}});
+        patch["metadata"] = json!({"annotations": {REFRESH: null}});
     }
     patch
 }
@@ -152,6 +214,7 @@ fn same(old: Option<&Value>, new: &Value) -> bool {
         None => {
             matches!(new, Value::Array(list) if list.is_empty())
                 || matches!(new, Value::Object(map) if map.is_empty())
+                || new.is_null()
                 || *new == json!("")
         }
     }
@@ -236,4 +299,132 @@ pub(super) fn sync_error(app: &Application, verdict: &Verdict, reason: &str, at:
     let old = app.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let told = reason.starts_with("Skipping sync attempt") || reason.starts_with("Failed last sync attempt");
     (told && !verdict.unknown).then(|| condition(old, "SyncError", reason, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use tako_engine::tree::Summary;
+
+    use super::*;
+
+    fn app(spec: &Value) -> Application {
+        let mut spec = spec.clone();
+        spec["project"] = json!("p");
+        spec["destination"] = json!({"namespace": "n"});
+        serde_json::from_value(json!({"metadata": {"name": "a", "namespace": "argocd"}, "spec": spec})).unwrap()
+    }
+
+    fn verdict() -> Verdict {
+        let object = ObjectVerdict {
+            key: ResourceKey {
+                group: "apps".into(),
+                kind: "Deployment".into(),
+                namespace: "n".into(),
+                name: "d".into(),
+            },
+            version: "v1".into(),
+            status: Some(SyncCode::Synced),
+            health: Some(health::Health { status: HealthCode::Degraded, message: "quota".into() }),
+            live: true,
+            requires_pruning: false,
+            requires_confirmation: false,
+            extraneous: false,
+            hook: false,
+            wave: 0,
+            shared: None,
+        };
+        Verdict {
+            revision: "c1".into(),
+            source_type: "Directory".into(),
+            objects: vec![object],
+            conditions: Vec::new(),
+            unknown: false,
+            images: vec!["i:1".into()],
+            summary: Summary { external_urls: vec!["https://x".into()], app_of_apps: true },
+            deletion_hooks: None,
+            windows: Vec::new(),
+        }
+    }
+
+    /// A merge patch, as the API server carries it out (RFC 7386).
+    fn merged(old: &Value, patch: &Value) -> Value {
+        let Value::Object(patch) = patch else { return patch.clone() };
+        let mut new = old.as_object().cloned().unwrap_or_default();
+        for (field, value) in patch {
+            if value.is_null() {
+                new.remove(field);
+            } else {
+                let merged = merged(new.get(field).unwrap_or(&Value::Null), value);
+                new.insert(field.clone(), merged);
+            }
+        }
+        Value::Object(new)
+    }
+
+    fn written(app: &Application, health_inline: bool, at: &str) -> (Value, Application) {
+        let means = Means { control_namespace: "argocd", health_inline };
+        let patch = patch(app, &next_status(app, &verdict(), at, &means), at, false);
+        let app = merged(&serde_json::to_value(app).unwrap(), &patch);
+        (patch, serde_json::from_value(app).unwrap())
+    }
+
+    #[test]
+    fn the_status_has_argo_cds_shape_and_is_written_once() {
+        let rules = json!([{"group": "apps", "kind": "Deployment", "jsonPointers": ["/spec/replicas"]}]);
+        let source = |repo: &str| json!({"repoURL": repo, "path": "p"});
+        let one = json!({"source": source("r"), "ignoreDifferences": rules});
+        let several = json!({"sources": [source("r"), source("s")]});
+        for (spec, compared, types) in [
+            (
+                &one,
+                json!({"source": source("r"), "destination": {"namespace": "n"}, "ignoreDifferences": rules}),
+                Value::Null,
+            ),
+            (
+                &several,
+                json!({"sources": [source("r"), source("s")], "destination": {"namespace": "n"}}),
+                json!(["Directory"]),
+            ),
+        ] {
+            let (patch, after) = written(&app(spec), false, "t1");
+            let status = &patch["status"];
+            assert_eq!(status["sync"]["comparedTo"], compared);
+            assert_eq!((&status["sourceTypes"], status["sourceType"].is_null()), (&types, !types.is_null()));
+            assert_eq!(
+                status["summary"],
+                json!({"images": ["i:1"], "externalURLs": ["https://x"], "isAppOfApps": true})
+            );
+            assert_eq!(status["resourceHealthSource"], "appTree");
+            assert_eq!(status["resources"][0]["health"], Value::Null);
+            assert_eq!(written(&after, false, "t2").0, json!({}), "nothing changed");
+        }
+    }
+
+    #[test]
+    fn health_is_inline_only_if_asked_for() {
+        let (patch, after) = written(&app(&json!({"source": {"repoURL": "r"}})), true, "t1");
+        let health = json!({"status": "Degraded", "message": "quota", "lastTransitionTime": "t1"});
+        assert_eq!(patch["status"]["resources"][0]["health"], health);
+        assert!(patch["status"].get("resourceHealthSource").is_none());
+        assert_eq!(written(&after, true, "t2").0, json!({}), "nothing changed, so the time stays");
+        let (_, back) = written(&after, false, "t3");
+        let status = back.status.unwrap();
+        assert_eq!(status.other["resourceHealthSource"], "appTree");
+        assert!(status.resources[0].other.get("health").is_none());
+        let (_, again) = written(&written(&after, false, "t3").1, true, "t4");
+        assert!(again.status.unwrap().other.get("resourceHealthSource").is_none());
+    }
+
+    #[test]
+    fn a_hard_refresh_is_answered_by_a_hard_comparison() {
+        let means = Means { control_namespace: "argocd", health_inline: false };
+        for (asked, hard, answered) in
+            [("normal", false, true), ("normal", true, true), ("hard", false, false), ("hard", true, true)]
+        {
+            let mut app = app(&json!({"source": {"repoURL": "r"}}));
+            app.metadata.annotations.insert(REFRESH.into(), asked.into());
+            let patch = patch(&app, &next_status(&app, &verdict(), "t", &means), "t", hard);
+            assert_eq!(patch.get("metadata").is_some(), answered, "{asked} {hard}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tako_bus::{Bus, Command, CommandItem, Delivery, Reply};
-use tako_engine::app::{AppKey, Application, Operation};
+use tako_engine::app::{AppKey, Application, Operation, REFRESH, REFRESH_HARD};
 use tako_engine::requests::{self, Code, Refusal};
 use tako_engine::windows::SyncWindow;
 
@@ -122,8 +122,8 @@ fn patch_for(
             Ok(Some(begin(app, item, &operation)))
         }
         Command::Refresh { hard, .. } => {
-            let kind = if *hard { "hard" } else { "normal" };
-            Ok(Some(json!({"metadata": {"annotations": {"argocd.argoproj.io/refresh": kind}}})))
+            let kind = if *hard { REFRESH_HARD } else { "normal" };
+            Ok(Some(json!({"metadata": {"annotations": {REFRESH: kind}}})))
         }
         Command::Terminate { .. } => {
             requests::check_terminate(app).map_err(refusal)?;

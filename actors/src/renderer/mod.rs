@@ -13,11 +13,16 @@ use tako_engine::select::DirectoryRules;
 
 use crate::adapters::git::{GitCache, GitError, clean_path};
 use crate::runtime::stage::{Outcome, Stage};
+use crate::settings::Settings;
+
+/// Until the next try at a repository that cannot be read, within the grace.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// The stage.
 pub(crate) struct Renderer {
     bus: Bus,
     git: GitCache,
+    settings: Settings,
 }
 
 /// Why a target state could not be worked out, in words for the condition.
@@ -113,26 +118,33 @@ fn tool_marker(path: &str) -> Option<&'static str> {
 
 impl Renderer {
     /// The stage.
-    pub(crate) fn new(bus: Bus, git: GitCache) -> Arc<Self> {
-        Arc::new(Self { bus, git })
+    pub(crate) fn new(bus: Bus, git: GitCache, settings: Settings) -> Arc<Self> {
+        Arc::new(Self { bus, git, settings })
     }
 
-    async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<(), BusError> {
-        let Some(app) = self.bus.kv(Bucket::Apps).get::<Application>(&key.token()).await? else { return Ok(()) };
+    /// How long until it must be tried again, if it must.
+    async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<Option<Duration>, BusError> {
+        let Some(app) = self.bus.kv(Bucket::Apps).get::<Application>(&key.token()).await? else { return Ok(None) };
         let targets = self.bus.kv(Bucket::Targets);
         let before = targets.get::<TargetRecord>(&key.token()).await?;
         let Some(source) = app.source().cloned() else {
             let record = failed(before, "spec.source: missing; set repoURL and path".to_owned());
             targets.put(&key.token(), &record).await?;
-            return self.wake_compare(key, item).await;
+            self.wake_compare(key, item).await?;
+            return Ok(None);
         };
         let Some(refs) = self.bus.kv(Bucket::Refs).get::<RefRecord>(&tako_bus::repo_key(&source.repo_url)).await?
         else {
             // Not resolved yet: the watcher polls for every new Application and wakes us again.
-            return Ok(());
+            return Ok(None);
         };
         let revision = source.target_revision.clone().unwrap_or_default();
+        // Within the grace a repository that cannot be read is what it was, for an Application that had a good state.
+        let left = refs.grace_left(crate::unix_now(), self.settings.repository_grace());
+        let had_good = before.as_ref().is_some_and(|record| record.error.is_none() && record.digest.is_some());
+        let excused = left.is_some() && had_good;
         let commit = match (refs.error, refs.refs.get(&revision)) {
+            (Some(_), Some(commit)) if excused => Ok(commit.clone()),
             (Some(error), _) => Err(error),
             (None, Some(commit)) => Ok(commit.clone()),
             (None, None) => {
@@ -141,20 +153,24 @@ impl Renderer {
         };
         let record = match commit {
             Err(error) => failed(before, error),
-            Ok(commit) => self.render_to_record(&app, source, commit, before, item).await?,
+            Ok(commit) => match self.render_to_record(&app, (source, commit, excused), before, item).await? {
+                Some(record) => record,
+                None => return Ok(Some(RETRY)),
+            },
         };
         targets.put(&key.token(), &record).await?;
-        self.wake_compare(key, item).await
+        self.wake_compare(key, item).await?;
+        Ok(None)
     }
 
+    /// The new record; `None` when the repository cannot be read and that is `excused` for now.
     async fn render_to_record(
         &self,
         app: &Application,
-        source: Source,
-        commit: String,
+        (source, commit, excused): (Source, String, bool),
         before: Option<TargetRecord>,
         item: &WorkItem,
-    ) -> Result<TargetRecord, BusError> {
+    ) -> Result<Option<TargetRecord>, BusError> {
         let started = Instant::now();
         let of = crate::targets::source_hash(&source);
         let known = before
@@ -175,9 +191,13 @@ impl Renderer {
         });
         let (project, key) = (app.spec.project.clone(), app.key());
         match outcome {
-            Ok((input, None)) => {
-                Ok(TargetRecord { revision: commit, input, source: of, error: None, ..before.unwrap_or_default() })
-            }
+            Ok((input, None)) => Ok(Some(TargetRecord {
+                revision: commit,
+                input,
+                source: of,
+                error: None,
+                ..before.unwrap_or_default()
+            })),
             Ok((input, Some(rendered))) => {
                 let resources = u32::try_from(rendered.manifests.len()).unwrap_or(u32::MAX);
                 let body = serde_json::to_vec(&rendered.manifests).unwrap_or_default();
@@ -191,7 +211,7 @@ impl Renderer {
                     millis: u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX),
                 };
                 self.emit(event, item);
-                Ok(TargetRecord {
+                Ok(Some(TargetRecord {
                     revision: commit,
                     digest: Some(digest.to_string()),
                     source_type: "Directory".to_owned(),
@@ -199,12 +219,16 @@ impl Renderer {
                     resources,
                     input,
                     source: of,
-                })
+                }))
+            }
+            Err(RenderError::Git(error @ GitError::Unreachable { .. })) if excused => {
+                tracing::warn!(app = %key, %error, "the repository cannot be read; within the grace that is tried again");
+                Ok(None)
             }
             Err(error) => {
                 let message = error.to_string();
                 self.emit(Event::RenderFailed { app: key, project, revision: commit, message: message.clone() }, item);
-                Ok(failed(before, message))
+                Ok(Some(failed(before, message)))
             }
         }
     }
@@ -245,7 +269,8 @@ impl Stage for Renderer {
     async fn run(&self, item: WorkItem) -> Outcome {
         let Work::Render { app } = &item.work else { return Outcome::Done };
         match self.work(&app.clone(), &item).await {
-            Ok(()) => Outcome::Done,
+            Ok(None) => Outcome::Done,
+            Ok(Some(pause)) => Outcome::Again(pause),
             Err(error) => {
                 tracing::warn!(%app, %error, "render not finished");
                 Outcome::Again(Duration::from_secs(2))

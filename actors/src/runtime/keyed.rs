@@ -29,13 +29,14 @@ impl<K: Hash + Eq + Clone, T> KeyedQueue<K, T> {
         Self { running: HashMap::new() }
     }
 
-    /// Offers work for `key`.
-    pub(crate) fn offer(&mut self, key: K, work: T) -> Offered<T> {
+    /// Offers work for `key`. Of two pieces that wait the newer is kept, unless the older `outranks` it.
+    pub(crate) fn offer(&mut self, key: K, work: T, outranks: impl FnOnce(&T, &T) -> bool) -> Offered<T> {
         match self.running.get_mut(&key) {
             None => {
                 self.running.insert(key, None);
                 Offered::Start(work)
             }
+            Some(Some(held)) if outranks(held, &work) => Offered::Held { replaced: Some(work) },
             Some(held) => Offered::Held { replaced: held.replace(work) },
         }
     }
@@ -57,12 +58,23 @@ mod tests {
     #[test]
     fn a_second_look_waits_and_only_the_newest_is_kept() {
         let mut queue = KeyedQueue::new();
-        assert_eq!(queue.offer("a", 1), Offered::Start(1));
-        assert_eq!(queue.offer("a", 2), Offered::Held { replaced: None });
-        assert_eq!(queue.offer("a", 3), Offered::Held { replaced: Some(2) });
-        assert_eq!(queue.offer("b", 4), Offered::Start(4));
+        let offer = |queue: &mut KeyedQueue<_, _>, key, work| queue.offer(key, work, |_, _| false);
+        assert_eq!(offer(&mut queue, "a", 1), Offered::Start(1));
+        assert_eq!(offer(&mut queue, "a", 2), Offered::Held { replaced: None });
+        assert_eq!(offer(&mut queue, "a", 3), Offered::Held { replaced: Some(2) });
+        assert_eq!(offer(&mut queue, "b", 4), Offered::Start(4));
         assert_eq!(queue.finished(&"a"), Some(3));
         assert_eq!(queue.finished(&"a"), None);
-        assert_eq!(queue.offer("a", 5), Offered::Start(5));
+        assert_eq!(offer(&mut queue, "a", 5), Offered::Start(5));
+    }
+
+    #[test]
+    fn what_outranks_the_newer_goes_on_waiting() {
+        let mut queue = KeyedQueue::new();
+        let mut offer = |work| queue.offer("a", work, |held: &i32, new| held > new);
+        assert_eq!(offer(1), Offered::Start(1));
+        assert_eq!(offer(9), Offered::Held { replaced: None });
+        assert_eq!(offer(2), Offered::Held { replaced: Some(2) });
+        assert_eq!(queue.finished(&"a"), Some(9));
     }
 }

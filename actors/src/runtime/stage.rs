@@ -70,7 +70,9 @@ impl<S: Stage> Handler<Deliver> for Shell<S> {
             self.pool.spawn(ack(S::NAME, job));
             return;
         };
-        match self.queue.offer(key.clone(), job) {
+        // Trusting no cache shows all that a look with them would.
+        let hard = |job: &Job| job.delivery.body.note.hard;
+        match self.queue.offer(key.clone(), job, |held, newer| hard(held) && !hard(newer)) {
             Offered::Start(job) => self.begin(key, job, ctx.address()),
             Offered::Held { replaced: Some(older) } => {
                 self.pool.spawn(ack(S::NAME, older));

@@ -3,13 +3,13 @@
 mod state;
 mod timer;
 
-use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tako_bus::{Bucket, Bus, Cause, Change, Event, RefRecord, Work, WorkItem, WorkKind, WorkNote};
 use tako_engine::app::{AppKey, Application};
 
+use self::state::{Waiting, wait};
 use crate::adapters::git::{GitCache, GitError};
 use crate::runtime::follow::follow;
 use crate::runtime::stage::{Outcome, Stage};
@@ -22,13 +22,14 @@ const RETRY: Duration = Duration::from_secs(20);
 pub(crate) struct Watcher {
     bus: Bus,
     git: GitCache,
+    settings: Settings,
     state: Arc<Mutex<state::State>>,
 }
 
 impl Watcher {
     /// The stage, with the loops that keep its index and its timer.
     pub(crate) fn start(bus: Bus, git: GitCache, settings: Settings) -> Arc<Self> {
-        let watcher = Arc::new(Self { bus: bus.clone(), git, state: Arc::default() });
+        let watcher = Arc::new(Self { bus: bus.clone(), git, settings: settings.clone(), state: Arc::default() });
         tokio::spawn(watcher.clone().follow_applications());
         tokio::spawn(watcher.clone().poll_on_time(settings));
         tokio::spawn(watcher.clone().poll_again());
@@ -91,16 +92,24 @@ impl Watcher {
         }
     }
 
-    /// Every repository every `timeout.reconciliation`, each at its own moment (jitter, so that they never march in step).
+    /// Every repository every `timeout.reconciliation`, each at its own moment (jitter, so that they never march in
+    /// step); every `timeout.hard.reconciliation` with trust in no cache.
     async fn poll_on_time(self: Arc<Self>, settings: Settings) {
-        let (begun, mut timer) = (Instant::now(), timer::Timer::default());
+        let (begun, mut normal, mut hard) = (Instant::now(), timer::Timer::default(), timer::Timer::default());
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         loop {
             tick.tick().await;
-            let Some(period) = settings.reconciliation() else { continue };
-            let repos = self.state().repos();
-            for repo in timer.due(&repos, begun.elapsed(), period, || settings.jittered(period)) {
-                self.wake_poll(&repo, "timeout.reconciliation").await;
+            let (repos, now) = (self.state().repos(), begun.elapsed());
+            if let Some(period) = settings.hard_reconciliation() {
+                for repo in hard.due(&repos, now, period, || settings.jittered(period)) {
+                    self.state().all_hard(&repo);
+                    self.wake_poll(&repo, "timeout.hard.reconciliation").await;
+                }
+            }
+            if let Some(period) = settings.reconciliation() {
+                for repo in normal.due(&repos, now, period, || settings.jittered(period)) {
+                    self.wake_poll(&repo, "timeout.reconciliation").await;
+                }
             }
         }
     }
@@ -118,26 +127,42 @@ impl Watcher {
             Ok(looks) => self.tell(repo, looks, waiting, item).await,
             Err(error) => {
                 tracing::warn!(repo = %crate::adapters::git::redact(repo), %error, "repository not readable");
-                let told = self.state().failed(repo, waiting);
-                let record = RefRecord { repo: repo.to_owned(), refs: BTreeMap::new(), error: Some(error.to_string()) };
-                if self.put(repo, &record).await {
-                    self.wake_renders(told, item).await;
-                }
-                Outcome::Again(RETRY)
+                self.tell_failure(repo, &error, waiting, item).await
             }
         }
     }
 
-    async fn tell(&self, repo: &str, looks: Vec<Look>, waiting: HashSet<AppKey>, item: &WorkItem) -> Outcome {
-        let refs = looks.iter().filter_map(|look| Some((look.revision.clone(), look.to.clone()?))).collect();
-        let record = RefRecord { repo: repo.to_owned(), refs, error: None };
-        // The record first: whoever is woken reads it.
+    /// The record keeps what was read last: within the grace it still counts.
+    async fn tell_failure(&self, repo: &str, error: &GitError, waiting: Waiting, item: &WorkItem) -> Outcome {
+        let before = match self.bus.kv(Bucket::Refs).get::<RefRecord>(&tako_bus::repo_key(repo)).await {
+            Ok(before) => before.unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(%error, "refs not read");
+                self.state().keep(repo, waiting);
+                return Outcome::Again(Duration::from_secs(1));
+            }
+        };
+        let record = RefRecord { repo: repo.to_owned(), error: Some(error.to_string()), ..before };
         if !self.put(repo, &record).await {
-            self.state().failed(repo, waiting);
+            self.state().keep(repo, waiting);
             return Outcome::Again(Duration::from_secs(1));
         }
-        let mut render: HashSet<AppKey> = waiting;
-        render.extend(self.state().recovered(repo));
+        let left = record.grace_left(crate::unix_now(), self.settings.repository_grace());
+        let told = self.state().failed(repo, waiting, left.is_some());
+        self.wake_renders(told, item).await;
+        Outcome::Again(left.map_or(RETRY, |left| left.min(RETRY)))
+    }
+
+    async fn tell(&self, repo: &str, looks: Vec<Look>, waiting: Waiting, item: &WorkItem) -> Outcome {
+        let refs = looks.iter().filter_map(|look| Some((look.revision.clone(), look.to.clone()?))).collect();
+        let record = RefRecord { repo: repo.to_owned(), refs, error: None, read_at: Some(crate::unix_now()) };
+        // The record first: whoever is woken reads it.
+        if !self.put(repo, &record).await {
+            self.state().keep(repo, waiting);
+            return Outcome::Again(Duration::from_secs(1));
+        }
+        let mut render = waiting;
+        self.state().recovered(repo).into_iter().for_each(|app| wait(&mut render, app, false));
         for look in looks {
             let Some(to) = look.to.filter(|to| look.from.as_ref() != Some(to)) else { continue };
             let known = look.from.is_some().then_some(look.changed.as_slice());
@@ -156,7 +181,7 @@ impl Watcher {
                     tracing::warn!(%error, "event not recorded");
                 }
             });
-            render.extend(touched);
+            touched.into_iter().for_each(|app| wait(&mut render, app, false));
         }
         self.wake_renders(render, item).await;
         Outcome::Done
@@ -167,9 +192,9 @@ impl Watcher {
         put.map_err(|error| tracing::warn!(%error, "refs not recorded")).is_ok()
     }
 
-    async fn wake_renders(&self, apps: HashSet<AppKey>, item: &WorkItem) {
-        for app in apps {
-            let note = WorkNote { hard: item.note.hard, reason: item.note.reason.clone() };
+    async fn wake_renders(&self, apps: Waiting, item: &WorkItem) {
+        for (app, hard) in apps {
+            let note = WorkNote { hard, reason: item.note.reason.clone() };
             if let Err(error) = self.bus.wake(&Work::Render { app: app.clone() }, note, &item.cause).await {
                 tracing::warn!(%app, %error, "render not queued; the next poll asks again");
             }

@@ -2,7 +2,10 @@
 //! Pure: no git, no bus, no clock.
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use tako_engine::app::{AppKey, Application};
+use tako_engine::app::{AppKey, Application, REFRESH, REFRESH_HARD};
+
+/// Who must be rendered, and whether with trust in no cache (a hard refresh).
+pub(super) type Waiting = HashMap<AppKey, bool>;
 
 /// What the watcher must know of one Application.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +19,12 @@ struct Following {
     refresh: Option<String>,
 }
 
+impl Following {
+    fn asks_hard(&self) -> bool {
+        self.refresh.as_deref() == Some(REFRESH_HARD)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Repo {
     /// revision → directory → Applications rendered from it.
@@ -23,9 +32,20 @@ struct Repo {
     /// Where each followed revision pointed at the last poll.
     resolved: HashMap<String, String>,
     /// Applications that must be rendered after the next poll whatever moved.
-    pending: HashSet<AppKey>,
-    /// The last poll failed.
-    failing: bool,
+    pending: Waiting,
+    failing: Failing,
+}
+
+/// Whether the last poll failed, and who knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Failing {
+    /// It did not.
+    #[default]
+    No,
+    /// It did, and within the grace that changes nothing.
+    InGrace,
+    /// It did, and all were told.
+    Told,
 }
 
 /// The watcher's index.
@@ -52,7 +72,7 @@ impl State {
             revision: source.target_revision.clone().unwrap_or_default(),
             path: crate::adapters::git::clean_path(source.path.as_deref().unwrap_or_default()).unwrap_or_default(),
             rest: format!("{:?}|{:?}|{:?}", source.path, source.directory, app.spec.destination),
-            refresh: app.metadata.annotations.get("argocd.argoproj.io/refresh").cloned(),
+            refresh: app.metadata.annotations.get(REFRESH).cloned(),
         });
         let before = self.apps.get(key).cloned();
         if before == next {
@@ -69,6 +89,8 @@ impl State {
             self.apps.extend(next.map(|next| (key.clone(), next)));
             return None;
         }
+        // A hard refresh that still waits is not forgotten over a change that comes meanwhile.
+        let waited = before.and_then(|before| self.repos.get(&before.repo)?.pending.get(key).copied());
         self.app_gone(key);
         let next = next?;
         let repo = self.repos.entry(next.repo.clone()).or_default();
@@ -78,9 +100,9 @@ impl State {
             .entry(next.path.clone())
             .or_default()
             .insert(key.clone());
-        let url = next.repo.clone();
+        let (url, hard) = (next.repo.clone(), next.asks_hard() || waited == Some(true));
         self.apps.insert(key.clone(), next);
-        repo.pending.insert(key.clone());
+        repo.pending.insert(key.clone(), hard);
         Some(url)
     }
 
@@ -113,9 +135,16 @@ impl State {
 
     /// Everybody waits for the next poll of its repository (the bus may have lost wake-ups and target states).
     pub(super) fn all_pending(&mut self) {
-        let all: Vec<(String, AppKey)> = self.apps.iter().map(|(key, app)| (app.repo.clone(), key.clone())).collect();
-        for (repo, key) in all {
-            self.repos.entry(repo).or_default().pending.insert(key);
+        for (key, app) in &self.apps {
+            wait(&mut self.repos.entry(app.repo.clone()).or_default().pending, key.clone(), app.asks_hard());
+        }
+    }
+
+    /// All who follow a repository wait for its next poll to be rendered with trust in no cache.
+    pub(super) fn all_hard(&mut self, repo: &str) {
+        let all = self.followers(repo);
+        if let Some(repo) = self.repos.get_mut(repo) {
+            repo.pending.extend(all.into_iter().map(|key| (key, true)));
         }
     }
 
@@ -125,7 +154,7 @@ impl State {
     }
 
     /// Begins a poll: the followed revisions, and the Applications that wait for it. `None`: nobody follows it.
-    pub(super) fn begin(&mut self, repo: &str) -> Option<(Vec<Followed>, HashSet<AppKey>)> {
+    pub(super) fn begin(&mut self, repo: &str) -> Option<(Vec<Followed>, Waiting)> {
         let repo = self.repos.get_mut(repo)?;
         let followed = repo
             .by_revision
@@ -135,19 +164,32 @@ impl State {
         Some((followed, std::mem::take(&mut repo.pending)))
     }
 
-    /// A poll failed: those who waited go on waiting. Answers whom to tell: all at the first failure, later only who waited.
-    pub(super) fn failed(&mut self, repo: &str, waiting: HashSet<AppKey>) -> HashSet<AppKey> {
-        let everybody = self.followers(repo);
-        let Some(repo) = self.repos.get_mut(repo) else { return HashSet::new() };
-        let told = if std::mem::replace(&mut repo.failing, true) { waiting.clone() } else { everybody };
-        repo.pending.extend(waiting);
+    /// A poll failed: those who waited go on waiting. Answers whom to tell: only who waited, but all at the first failure
+    /// that is not `in_grace`.
+    pub(super) fn failed(&mut self, name: &str, waiting: Waiting, in_grace: bool) -> Waiting {
+        let everybody = self.followers(name);
+        let Some(repo) = self.repos.get_mut(name) else { return Waiting::new() };
+        let mut told = waiting.clone();
+        if !in_grace && std::mem::replace(&mut repo.failing, Failing::Told) != Failing::Told {
+            everybody.into_iter().for_each(|key| wait(&mut told, key, false));
+        }
+        if repo.failing == Failing::No {
+            repo.failing = Failing::InGrace;
+        }
+        self.keep(name, waiting);
         told
     }
 
-    /// A poll succeeded. Answers everybody if the polls before it failed, for their condition must go.
+    /// A poll came to nothing: those who waited go on waiting.
+    pub(super) fn keep(&mut self, repo: &str, waiting: Waiting) {
+        let Some(repo) = self.repos.get_mut(repo) else { return };
+        waiting.into_iter().for_each(|(key, hard)| wait(&mut repo.pending, key, hard));
+    }
+
+    /// A poll succeeded. Answers everybody if they were told of failures, for their condition must go.
     pub(super) fn recovered(&mut self, repo: &str) -> HashSet<AppKey> {
-        let failed = self.repos.get_mut(repo).is_some_and(|found| std::mem::take(&mut found.failing));
-        if failed { self.followers(repo) } else { HashSet::new() }
+        let failing = self.repos.get_mut(repo).map(|found| std::mem::take(&mut found.failing));
+        if failing == Some(Failing::Told) { self.followers(repo) } else { HashSet::new() }
     }
 
     /// A revision points to `to` now. Answers the Applications whose directory holds a changed path:
@@ -176,6 +218,7 @@ impl State {
         touched
     }
 
+    /// Who follows a repository.
     fn followers(&self, repo: &str) -> HashSet<AppKey> {
         self.repos
             .get(repo)
@@ -186,6 +229,11 @@ impl State {
             .cloned()
             .collect()
     }
+}
+
+/// One more who waits; a hard refresh once asked for stays one.
+pub(super) fn wait(waiting: &mut Waiting, key: AppKey, hard: bool) {
+    *waiting.entry(key).or_default() |= hard;
 }
 
 #[cfg(test)]
@@ -236,7 +284,7 @@ mod tests {
         assert!(state.app_changed(&key, &first).is_some());
         let (followed, waiting) = state.begin("r").unwrap();
         assert_eq!(followed, [Followed { revision: "main".into(), from: None }]);
-        assert_eq!(names(waiting), ["a"]);
+        assert_eq!(names(waiting.into_keys()), ["a"]);
         first.metadata.resource_version = "9".into();
         assert_eq!(state.app_changed(&key, &first), None);
         let (_, refreshing) = app("a", "a", Some("normal"));
@@ -256,6 +304,40 @@ mod tests {
     }
 
     #[test]
+    fn a_hard_refresh_is_remembered_until_the_poll_that_answers_it() {
+        let mut state = State::default();
+        let waiting = |state: &mut State| {
+            let mut waiting: Vec<_> =
+                state.begin("r").unwrap().1.into_iter().map(|(key, hard)| (key.name, hard)).collect();
+            waiting.sort();
+            waiting
+        };
+        let entry = |name: &str, hard| (name.to_owned(), hard);
+        for (name, refresh) in [("plain", None), ("normal", Some("normal")), ("hard", Some("hard"))] {
+            let (key, app) = app(name, name, refresh);
+            state.app_changed(&key, &app);
+        }
+        let all = [entry("hard", true), entry("normal", false), entry("plain", false)];
+        assert_eq!(waiting(&mut state), all);
+        // The poll that fails does not forget it, and neither does one that comes between.
+        let hard = app("hard", "hard", Some("hard"));
+        let told = state.failed("r", Waiting::from([(hard.0.clone(), true)]), false);
+        assert_eq!((told.len(), told[&hard.0]), (3, true));
+        assert_eq!(waiting(&mut state), [entry("hard", true)]);
+        assert_eq!(waiting(&mut state), []);
+        // The bus lost all: who asked still does.
+        state.all_pending();
+        assert_eq!(waiting(&mut state), all);
+        state.app_changed(&hard.0, &app("hard", "hard", None).1);
+        state.all_pending();
+        assert_eq!(waiting(&mut state)[0], entry("hard", false));
+        // `timeout.hard.reconciliation`.
+        state.all_hard("r");
+        state.all_pending();
+        assert!(waiting(&mut state).iter().all(|(_, hard)| *hard));
+    }
+
+    #[test]
     fn after_a_loss_everybody_is_rendered_again() {
         let mut state = State::default();
         let (key, app) = app("a", "a", None);
@@ -263,7 +345,7 @@ mod tests {
         state.begin("r").unwrap();
         assert!(state.begin("r").unwrap().1.is_empty());
         state.all_pending();
-        assert_eq!(names(state.begin("r").unwrap().1), ["a"]);
+        assert_eq!(names(state.begin("r").unwrap().1.into_keys()), ["a"]);
     }
 
     #[test]
@@ -274,10 +356,16 @@ mod tests {
             state.app_changed(&key, &app);
         }
         let (_, waiting) = state.begin("r").unwrap();
-        assert_eq!(names(waiting), ["a", "b"]);
-        assert_eq!(names(state.failed("r", HashSet::new())), ["a", "b"]);
-        assert!(state.failed("r", HashSet::new()).is_empty());
+        assert_eq!(names(waiting.into_keys()), ["a", "b"]);
+        assert!(state.failed("r", Waiting::new(), true).is_empty(), "within the grace nothing changes");
+        let one = Waiting::from([(app("a", "a", None).0, false)]);
+        assert_eq!(names(state.failed("r", one, true).into_keys()), ["a"], "who waits is told all the same");
+        assert_eq!(names(state.failed("r", Waiting::new(), false).into_keys()), ["a", "b"]);
+        assert!(state.failed("r", Waiting::new(), false).is_empty());
+        assert!(state.failed("r", Waiting::new(), true).is_empty());
         assert_eq!(names(state.recovered("r")), ["a", "b"]);
         assert!(state.recovered("r").is_empty());
+        state.failed("r", Waiting::new(), true);
+        assert!(state.recovered("r").is_empty(), "nobody was told");
     }
 }

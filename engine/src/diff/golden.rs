@@ -67,3 +67,29 @@ fn our_verdicts_are_argo_cds() {
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), corpus.len(), wrong.join("\n"));
 }
+
+#[test]
+fn whatever_is_there_is_what_is_there() {
+    let corpus = lines(include_str!("testdata/corpus.jsonl"));
+    let (schemas, ignored, settings) = (Schemas::builtin(), Ignored::default(), Settings::default());
+    let mut judged = 0;
+    for case in &corpus {
+        for object in
+            ["target", "live", "predicted"].iter().filter_map(|side| case.get(*side)).filter(|side| side.is_object())
+        {
+            let (target, live) = (Some(object), Some(object));
+            let inputs = Inputs {
+                target,
+                live,
+                ignored: &ignored,
+                schemas: &schemas,
+                settings: &settings,
+                strategy: Strategy::ClientSide,
+            };
+            let found = between(&inputs).unwrap_or_else(|error| panic!("{}: {error}", case["name"]));
+            assert_eq!(found.status, SyncCode::Synced, "{}: {:?}", case["name"], found.changed);
+            judged += 1;
+        }
+    }
+    assert!(judged > corpus.len(), "{judged}");
+}

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::ResourceRef;
 
-const LINK: &str = "link.argocd.argoproj.io/";
+pub(super) const LINK: &str = "link.argocd.argoproj.io/";
 const IGNORE_DEFAULT_LINKS: &str = "argocd.argoproj.io/ignore-default-links";
 
 /// An address of a load balancer.

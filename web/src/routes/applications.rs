@@ -10,7 +10,7 @@ use tako_engine::app::{AppKey, Application};
 use tako_engine::requests::{self, RollbackRequest, SyncRequest};
 
 use crate::auth::Account;
-use crate::{State, WebError, projects};
+use crate::{State, WebError, healths, projects};
 
 const COMMAND_WITHIN: Duration = Duration::from_secs(10);
 
@@ -45,13 +45,17 @@ pub(super) fn find(state: &State, key: &AppKey) -> Result<std::sync::Arc<Applica
         .ok_or_else(|| WebError::NotFound(format!("applications.argoproj.io \"{}\" not found", key.name)))
 }
 
+fn shown(state: &State, app: &Application) -> Application {
+    healths::shown(app, state.model.tree(&app.key().to_string()).as_deref())
+}
+
 async fn list(state: web::Data<State>, query: web::Query<Query>, _: Account) -> HttpResponse {
     let apps = state.model.apps();
     let wanted = apps
         .iter()
         .filter(|app| query.project.is_empty() || app.spec.project == query.project)
         .filter(|app| query.app_namespace.is_empty() || app.metadata.namespace == query.app_namespace);
-    let items: Vec<&Application> = wanted.map(AsRef::as_ref).collect();
+    let items: Vec<Application> = wanted.map(|app| shown(&state, app)).collect();
     HttpResponse::Ok().json(json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "ApplicationList", "metadata": {"resourceVersion": ""}, "items": items}))
 }
 
@@ -64,13 +68,17 @@ async fn get(
     let key = key(&state, &path, &query.app_namespace);
     let app = find(&state, &key)?;
     if query.refresh.is_empty() {
-        return Ok(HttpResponse::Ok().json(app.as_ref()));
+        return Ok(HttpResponse::Ok().json(shown(&state, &app)));
     }
     if !matches!(query.refresh.as_str(), "normal" | "hard" | "true") {
         return Err(WebError::Invalid(format!("refresh={}: choose normal or hard", query.refresh)));
     }
     let command = Command::Refresh { app: key, hard: query.refresh == "hard" };
-    answer(run(&state, &app, &account, "refresh", json!({"kind": query.refresh}), command).await?)
+    let mut reply = run(&state, &app, &account, "refresh", json!({"kind": query.refresh}), command).await?;
+    if let Ok(refreshed) = serde_json::from_value::<Application>(reply.body.clone()) {
+        reply.body = json!(shown(&state, &refreshed));
+    }
+    answer(reply)
 }
 
 async fn tree(
