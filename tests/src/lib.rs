@@ -1,5 +1,7 @@
 //! The harness of the end-to-end tests: a real cluster, a real git server and a real `tako` with its nats-server,
 //! all on free ports and gone when dropped. Blocking, so that a test reads from top to bottom.
+pub mod steps;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -86,7 +88,13 @@ impl World {
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds").display().to_string();
         cluster.kubectl(&["apply", "--server-side", "-f", &crds])?;
         cluster.kubectl(&["create", "namespace", NAMESPACE])?;
-        cluster.kubectl(&["wait", "--for=condition=Established", "crd/applications.argoproj.io", "--timeout=30s"])?;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        // Established says too little: for a moment the API server still knows no such path.
+        while let Err(error) = cluster.kubectl(&["get", "applications,appprojects,applicationsets", "-A"]) {
+            if Instant::now() > deadline {
+                return Err(error.context("the CRDs are not served"));
+            }
+        }
         let repositories = root.path().join("git");
         std::fs::create_dir_all(&repositories)?;
         let git = GitServer::start(&repositories, "127.0.0.1:0")?;

@@ -307,15 +307,23 @@ impl Cluster {
             return Ok(None);
         }
         let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
-        let found = self.api(&served, manifest.namespace()).get_opt(manifest.name()).await?;
+        self.read(&served, manifest.namespace().unwrap_or_default(), manifest.name()).await
+    }
+
+    /// An object of a namespaced kind has a namespace: one that is named without (by who did not know the kind yet) is
+    /// not there. The API server has no such path, and its answer to it is not that of an object that is missing.
+    async fn read(&self, served: &Served, namespace: &str, name: &str) -> Result<Option<Value>, ClusterError> {
+        if served.namespaced && namespace.is_empty() {
+            return Ok(None);
+        }
+        let found = self.api(served, Some(namespace)).get_opt(name).await?;
         found.map(serde_json::to_value).transpose().map_err(ClusterError::from)
     }
 
     /// The live object of a key in the group's preferred version.
     pub(crate) async fn get_key(&self, key: &ResourceKey) -> Result<Option<Value>, ClusterError> {
         let served = self.served(&key.group, None, &key.kind).await?;
-        let found = self.api(&served, Some(&key.namespace)).get_opt(&key.name).await?;
-        found.map(serde_json::to_value).transpose().map_err(ClusterError::from)
+        self.read(&served, &key.namespace, &key.name).await
     }
 
     /// Server-side apply with force; `dry_run` answers what would be, and changes nothing.

@@ -5,27 +5,27 @@ use serde_json::Value;
 use tako_bus::{Bucket, Bus, BusError};
 use tako_engine::app::{Application, ResourceStatus};
 use tako_engine::resource::{Manifest, ResourceKey};
-use tako_engine::tracking::Tracking;
 use tako_engine::tree::{ResourceNode, ResourceTree};
 
 use super::PARALLEL;
 use crate::adapters::cluster::{Cluster, ClusterError};
+use crate::settings::Compiled;
 use crate::{gather, targets};
 
 /// The live objects that carry the Application's mark but are not among `manifests`, read afresh from the cluster.
 ///
-/// The observer's tree and the last comparison only propose; an object counts when the API server shows it with our mark and without an
-/// owner. So absence of data is never a deletion, and nothing of somebody else is taken.
+/// The observer's tree and the last comparison only propose; an object counts when the API server shows it with our mark
+/// and without an owner. So absence of data is never a deletion, and nothing of somebody else is taken.
 /// Those on their way out are among them.
 pub(crate) async fn tracked_extras(
     bus: &Bus,
     cluster: &Cluster,
     app: &Application,
     manifests: &[Manifest],
-    (control_namespace, tracking): (&str, &Tracking),
+    (control_namespace, settings): (&str, &Compiled),
 ) -> Result<Vec<(ResourceKey, Value)>, ExtrasError> {
     let tree = bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await?.unwrap_or_default();
-    Ok(tracked_extras_in(&tree, cluster, app, manifests, (control_namespace, tracking)).await?)
+    Ok(tracked_extras_in(&tree, cluster, app, manifests, (control_namespace, settings)).await?)
 }
 
 /// The same where the tree was read already.
@@ -34,13 +34,16 @@ pub(super) async fn tracked_extras_in(
     cluster: &Cluster,
     app: &Application,
     manifests: &[Manifest],
-    (control_namespace, tracking): (&str, &Tracking),
+    (control_namespace, settings): (&str, &Compiled),
 ) -> Result<Vec<(ResourceKey, Value)>, ClusterError> {
     let instance = targets::instance_name(&app.key(), control_namespace);
     let wanted: HashSet<ResourceKey> = manifests.iter().map(Manifest::key).collect();
     let roots = tree.nodes.iter().filter(|node| node.parent_refs.is_empty()).map(ResourceNode::key);
     let recorded = app.status.iter().flat_map(|status| &status.resources).map(ResourceStatus::key);
-    let candidates: BTreeSet<ResourceKey> = roots.chain(recorded).filter(|key| !wanted.contains(key)).collect();
+    // What the settings exclude is nobody's to prune, whatever was recorded before they did.
+    let excluded = |key: &ResourceKey| settings.scope.excludes(&key.group, &key.kind, cluster.url());
+    let candidates: BTreeSet<ResourceKey> =
+        roots.chain(recorded).filter(|key| !wanted.contains(key) && !excluded(key)).collect();
     let reads: Vec<_> = candidates.iter().map(|key| cluster.get_key(key)).collect();
     let reads = gather(reads, PARALLEL).await;
     let mut extras = Vec::new();
@@ -51,7 +54,7 @@ pub(super) async fn tracked_extras_in(
             Err(error) => return Err(error),
         };
         let Some(live) = live else { continue };
-        let ours = tracking.owner_of(&live).is_some_and(|owner| owner == instance);
+        let ours = settings.tracking.owner_of(&live).is_some_and(|owner| owner == instance);
         let owned = live["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty());
         if ours && !owned {
             extras.push((key, live));

@@ -4,7 +4,7 @@ mod extras;
 mod status;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -38,6 +38,8 @@ const PARALLEL: usize = 8;
 /// The stage.
 pub(crate) struct Differ {
     shared: Shared,
+    /// The projects, by name, under which Applications were judged last.
+    judged: Mutex<HashMap<String, Found>>,
 }
 
 impl std::ops::Deref for Differ {
@@ -104,7 +106,7 @@ pub(crate) struct Verdict {
 impl Differ {
     /// The stage, with the loop that has all compared anew under new settings.
     pub(crate) fn start(shared: Shared) -> Arc<Self> {
-        let differ = Arc::new(Self { shared });
+        let differ = Arc::new(Self { shared, judged: Mutex::default() });
         tokio::spawn(differ.clone().compare_again());
         differ
     }
@@ -113,9 +115,6 @@ impl Differ {
     async fn compare_again(self: Arc<Self>) {
         let (mut settings, mut projects) = (self.settings.changes(), self.projects.changes());
         let mut before = self.settings.of_resources();
-        // The projects as Applications were judged by them; nobody was before the first was known.
-        let mut known: HashMap<String, Found> = HashMap::new();
-        let mut seeded = false;
         loop {
             let reason = tokio::select! {
                 changed = settings.changed() => match changed {
@@ -135,14 +134,25 @@ impl Differ {
             let mut found = HashMap::new();
             for (_, app) in apps.unwrap_or_default() {
                 let project = found.entry(app.spec.project.clone()).or_insert_with(|| self.projects.find(&app));
-                let other = known.get(&app.spec.project).map_or(seeded, |known| known != project);
+                let judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner).get(&app.spec.project).cloned();
+                let other = judged.is_some_and(|judged| judged != *project);
                 if all || (other && *project != Found::NotYet) {
                     self.compare_once_more(&app, reason).await;
                 }
             }
             found.retain(|_, project| *project != Found::NotYet);
-            seeded |= !found.is_empty();
-            known.extend(found);
+            self.judged.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+        }
+    }
+
+    /// Before a judgement: the project under which it is made, so that another one is told from it.
+    fn remember_project(&self, app: &Application) {
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        if !judged.contains_key(&app.spec.project) {
+            let project = self.projects.find(app);
+            if project != Found::NotYet {
+                judged.insert(app.spec.project.clone(), project);
+            }
         }
     }
 
@@ -197,6 +207,7 @@ impl Differ {
             verdict.conditions.push(("ComparisonError".to_owned(), error.clone()));
             verdict.unknown = true;
         }
+        self.remember_project(app);
         let grant = match permit(&self.projects, app, &self.control_namespace) {
             Permit::NotYet => return Err(DifferError::NotYet),
             Permit::Granted(grant) => grant,
@@ -350,9 +361,9 @@ impl Differ {
         manifests: &[Manifest],
         grant: &Grant,
     ) -> Result<Vec<ObjectVerdict>, DifferError> {
-        let tracking = self.settings.compiled().tracking;
+        let settings = self.settings.compiled();
         let mut extras = Vec::new();
-        let ours = (self.control_namespace.as_str(), &*tracking);
+        let ours = (self.control_namespace.as_str(), &settings);
         for (key, live) in extras::tracked_extras_in(tree, &self.cluster, app, manifests, ours).await? {
             if !live["metadata"]["deletionTimestamp"].is_null() || !grant.permits_live(&key) {
                 continue;

@@ -57,8 +57,8 @@ impl Syncer {
     ) -> Result<Outcome, SyncerError> {
         let options = app.spec.sync_policy.as_ref().map(|policy| policy.sync_options.clone()).unwrap_or_default();
         let approved = record::approved(app, record::deletion_asked(app));
-        let tracking = self.settings.compiled().tracking;
-        let ours = (self.control_namespace.as_str(), &*tracking);
+        let settings = self.settings.compiled();
+        let ours = (self.control_namespace.as_str(), &settings);
         let mut live = tracked_extras(&self.bus, &self.cluster, app, &[], ours).await?;
         match permit(&self.projects, app, &self.control_namespace) {
             Permit::NotYet => return Ok(Outcome::Again(LOOK)),

@@ -350,7 +350,7 @@ impl Syncer {
     ) -> Result<SyncPlan, SyncerError> {
         let settings = self.settings.compiled();
         let manifests = targets::finish(raw, app, &self.control_namespace, &self.cluster, &settings).manifests;
-        let ours = (self.control_namespace.as_str(), &*settings.tracking);
+        let ours = (self.control_namespace.as_str(), &settings);
         let mut extras = tracked_extras(&self.bus, &self.cluster, app, &manifests, ours).await?;
         // What this operation prunes stays in the plan until it has gone: later waves wait for it.
         let going = record::pruning(app);
