@@ -2,7 +2,7 @@
 //! operator manual, "Resource Health" and "Resource Actions"). Lua 5.1, as there. Pure: the time is told by the
 //! caller, and a script can reach nothing but its own globals. Knows nothing of health or actions.
 //!
-//! Each run has a virtual machine of its own (docs/adr/0010), so nothing that a script leaves behind meets
+//! Each run has a virtual machine of its own (docs/adr/0008), so nothing that a script leaves behind meets
 //! the next object. It ends after a number of instructions or a span of time, whichever is first; `pcall` does not
 //! stop that. Functions of C that one call could hang in (patterns, `string.rep`, sorting without an order) are our
 //! own or run through Lua, where the hook sees them.

@@ -132,6 +132,7 @@ impl Syncer {
                 automated: operation.initiated_by.as_ref().is_some_and(|by| by.automated),
             };
             self.emit(started, item);
+            tracing::debug!(app = %app.key(), "the plan:\n{plan}");
             let stopped = self.try_out(app, operation, plan, &mut progress, (grant, &terms)).await?;
             if let Some((phase, message)) = stopped {
                 let (revision, resources) = (revision.to_owned(), progress.entries(plan));
