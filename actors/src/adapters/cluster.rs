@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::api::{
-    Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+    Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
     ValidationDirective,
 };
 use kube::core::{ApiResource, GroupVersionKind};
@@ -233,6 +233,18 @@ impl Cluster {
         let api: Api<SelfSubjectAccessReview> = Api::all(self.client.clone());
         let answer = api.create(&PostParams::default(), &review).await?;
         Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+
+    /// Whether the group is served by an aggregated API server: then a kind that is not served may only be out of reach,
+    /// and its objects are not gone.
+    pub(crate) async fn aggregated(&self, group: &str) -> Result<bool, ClusterError> {
+        let kind = GroupVersionKind::gvk("apiregistration.k8s.io", "v1", "APIService");
+        let services: Api<DynamicObject> =
+            Api::all_with(self.client.clone(), &ApiResource::from_gvk_with_plural(&kind, "apiservices"));
+        let of_group = |service: &DynamicObject| {
+            service.data["spec"]["group"] == group && !service.data["spec"]["service"].is_null()
+        };
+        Ok(services.list(&ListParams::default()).await?.items.iter().any(of_group))
     }
 
     /// Whether objects of the kind live in namespaces; `None` when the kind is not served.

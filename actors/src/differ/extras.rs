@@ -50,7 +50,8 @@ pub(super) async fn tracked_extras_in(
     for (key, read) in candidates.into_iter().zip(reads) {
         let live = match read {
             Ok(live) => live,
-            Err(ClusterError::UnknownKind { .. }) => None,
+            // A kind that is gone took its objects along; one that is out of reach did not.
+            Err(ClusterError::UnknownKind { .. }) if !cluster.aggregated(&key.group).await? => None,
             Err(error) => return Err(error),
         };
         let Some(live) = live else { continue };
