@@ -30,6 +30,7 @@ fn the_straight_line() -> anyhow::Result<()> {
     edited_is_healed(&world)?;
     deleted_is_pruned(&world)?;
     bad_yaml_names_file_and_line(&world)?;
+    a_refused_secret_is_not_quoted(&world)?;
     unreachable_repository_is_told(&world)?;
     without_a_webhook_the_timer_finds_it(&world)?;
     a_refresh_is_answered(&world)?;
@@ -113,6 +114,22 @@ fn bad_yaml_names_file_and_line(world: &World) -> anyhow::Result<()> {
     world.synced("line", &commit)?;
     assert_eq!(condition(&world.app("line")?, "ComparisonError"), "");
     Ok(())
+}
+
+/// The API server's refusal quotes the value: "expected string, got &value.valueUnstructured{Value:…}".
+fn a_refused_secret_is_not_quoted(world: &World) -> anyhow::Result<()> {
+    const VALUE: &str = "471100815";
+    let secret = format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\nstringData:\n  password: {VALUE}\n");
+    world.push(REPO, &[("app/s.yaml", Some(&secret))])?;
+    world.until("the refusal names the field", |world| {
+        let app = world.app("line")?;
+        Ok(app["status"]["operationState"]["syncResult"].to_string().contains("stringData"))
+    })?;
+    assert!(!world.app("line")?.to_string().contains(VALUE), "a value of a Secret in the Application");
+    let log = std::fs::read_to_string(world.path("tako.log"))?;
+    assert!(!log.contains(VALUE), "a value of a Secret in the log");
+    let commit = world.push(REPO, &[("app/s.yaml", None)])?;
+    world.synced("line", &commit)
 }
 
 fn unreachable_repository_is_told(world: &World) -> anyhow::Result<()> {
