@@ -19,7 +19,12 @@ pub(crate) enum Permit {
     /// The projects are not known yet: decide nothing.
     NotYet,
     /// It may not be.
-    Refused(Vec<SpecProblem>),
+    Refused {
+        /// Why.
+        problems: Vec<SpecProblem>,
+        /// The bounds all the same, for its deletion; `None` without a project.
+        grant: Option<Grant>,
+    },
     /// It may be, within these bounds.
     Granted(Grant),
 }
@@ -41,9 +46,9 @@ pub(crate) fn permit(projects: &Projects, app: &Application, control_namespace: 
         Found::Is(project) => Some(project),
     };
     let problems = validate::spec_problems(app, project.as_deref(), &known, control_namespace);
-    match project {
-        Some(project) if problems.is_empty() => Permit::Granted(Grant { project, known }),
-        _ => Permit::Refused(problems),
+    match project.map(|project| Grant { project, known }) {
+        Some(grant) if problems.is_empty() => Permit::Granted(grant),
+        grant => Permit::Refused { problems, grant },
     }
 }
 
@@ -59,9 +64,16 @@ impl Grant {
         Place { cluster: &self.known[0], known: &self.known }
     }
 
-    /// Why an object may not be synced.
-    pub(crate) fn refuses(&self, key: &ResourceKey) -> Option<String> {
-        self.project.refuses(key, !key.namespace.is_empty(), self.place())
+    /// Why an object may not be synced. `namespaced`: what the cluster says of the kind; one that it does not serve yet
+    /// must be permitted either way.
+    pub(crate) fn refuses(&self, key: &ResourceKey, namespaced: Option<bool>) -> Option<String> {
+        match namespaced {
+            Some(namespaced) => self.project.refuses(key, namespaced, self.place()),
+            None => self
+                .project
+                .refuses(key, !key.namespace.is_empty(), self.place())
+                .or_else(|| self.project.refuses(key, key.namespace.is_empty(), self.place())),
+        }
     }
 
     /// Whether a live object is within the bounds: what is not is neither shown nor deleted.

@@ -65,6 +65,8 @@ pub struct PipelineConfig {
     pub roles: Vec<Role>,
     /// The namespace of Applications and settings.
     pub namespace: String,
+    /// No other process is on this bus.
+    pub alone: bool,
     /// Where git caches live.
     pub data_dir: PathBuf,
 }
@@ -126,6 +128,7 @@ pub async fn start(
         healths: Healths::new(settings.clone()),
         projects: Projects::start(bus.clone(), settings.clone()),
         settings: settings.clone(),
+        alone: config.alone,
         control_namespace: namespace.clone(),
     };
     if has(Role::Authz) {

@@ -13,6 +13,8 @@ use tokio::sync::watch;
 use crate::runtime::follow::follow;
 use crate::settings::Settings;
 
+/// The key under which the registry says that all projects are in the bucket.
+pub(crate) const LISTED: &str = "_listed";
 /// A user's command waits this long for a view that is not filled yet.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -31,7 +33,10 @@ pub(crate) enum Found {
 struct Tables {
     /// As they are written, by key on the bus.
     written: HashMap<String, AppProject>,
-    complete: bool,
+    /// The registry has put all that there are; an empty bucket alone says nothing.
+    listed: bool,
+    /// What the bucket held has been told.
+    told: bool,
     /// As decisions see them, by name, under the settings of that number.
     seen: (u64, HashMap<String, Arc<AppProject>>),
 }
@@ -39,14 +44,17 @@ struct Tables {
 impl Tables {
     fn fold(&mut self, change: Change<AppProject>) {
         match change {
+            Change::Put { key, .. } if key == LISTED => self.listed = true,
             Change::Put { key, value, .. } => {
                 self.written.insert(key, value);
             }
             Change::Delete { key, .. } => {
                 self.written.remove(&key);
             }
-            Change::Snapshot => self.complete = true,
-            Change::Reset => (self.written, self.complete) = (HashMap::new(), false),
+            Change::Snapshot => self.told = true,
+            Change::Reset => {
+                (self.written, self.listed, self.told) = (HashMap::new(), false, false);
+            }
         }
         self.seen.1.clear();
     }
@@ -59,9 +67,9 @@ impl Tables {
             return Found::Is(known.clone());
         }
         let Some(own) = self.written.values().find(|project| project.name() == name) else {
-            return if self.complete { Found::Missing } else { Found::NotYet };
+            return if self.listed && self.told { Found::Missing } else { Found::NotYet };
         };
-        if !self.complete {
+        if !(self.listed && self.told) {
             // Its global projects may not be here yet.
             return Found::NotYet;
         }
@@ -143,6 +151,10 @@ mod tests {
         Change::Put { key: format!("argocd.{name}"), value: serde_json::from_value(object).unwrap(), seq: 1 }
     }
 
+    fn listed() -> Change<AppProject> {
+        Change::Put { key: LISTED.into(), value: AppProject::default(), seq: 2 }
+    }
+
     #[test]
     fn nothing_is_missing_before_all_is_told() {
         let mut tables = Tables::default();
@@ -150,6 +162,8 @@ mod tests {
         tables.fold(put("p", json!({"sourceRepos": ["https://p"]})));
         assert_eq!(tables.find("p", 0, None), Found::NotYet);
         tables.fold(Change::Snapshot);
+        assert_eq!(tables.find("q", 0, None), Found::NotYet, "an empty bucket says nothing, nor does half a list");
+        tables.fold(listed());
         assert!(matches!(tables.find("p", 0, None), Found::Is(_)));
         assert_eq!(tables.find("q", 0, None), Found::Missing);
         tables.fold(Change::Reset);
@@ -164,6 +178,7 @@ mod tests {
         {
             tables.fold(change);
         }
+        tables.fold(listed());
         tables.fold(Change::Snapshot);
         let repos = |tables: &mut Tables, number, globals| match tables.find("p", number, globals) {
             Found::Is(project) => project.spec.source_repos.clone(),

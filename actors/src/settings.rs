@@ -83,7 +83,8 @@ pub(crate) enum RespectRbac {
 pub(crate) struct Settings {
     current: Arc<RwLock<Current>>,
     changes: watch::Sender<u64>,
-    read: watch::Sender<bool>,
+    /// Which of the two ConfigMaps have been told of.
+    read: watch::Sender<(bool, bool)>,
 }
 
 impl Default for Settings {
@@ -105,6 +106,7 @@ impl Settings {
                 if let Change::Put { key, value, .. } = change {
                     let mut current = current.write().unwrap_or_else(PoisonError::into_inner);
                     if key == PARAMETERS {
+                        read.send_modify(|read| read.1 = true);
                         if current.parameters != value {
                             current.parameters = value;
                             current.generation += 1;
@@ -121,7 +123,7 @@ impl Settings {
                         current.generation += 1;
                         changes.send_replace(current.generation);
                     }
-                    read.send_replace(true);
+                    read.send_modify(|read| read.0 = true);
                 }
             })
             .await;
@@ -133,10 +135,10 @@ impl Settings {
         self.current.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the first word of `argocd-cm`: to act without it could put the wrong marks on, or take objects for
-    /// nobody's. The registry says so, too, when there is no such ConfigMap.
+    /// Waits for the first word of both ConfigMaps: to act without it could put the wrong marks on, or take objects for
+    /// nobody's. The registry says so, too, when there is none.
     pub(crate) async fn ready(&self) {
-        let _ = self.read.subscribe().wait_for(|read| *read).await;
+        let _ = self.read.subscribe().wait_for(|read| *read == (true, true)).await;
     }
 
     /// What was compiled.

@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) projects: Projects,
     /// The settings.
     pub(crate) settings: Settings,
+    /// No other process is on this bus.
+    pub(crate) alone: bool,
     /// The namespace of the control plane.
     pub(crate) control_namespace: String,
 }

@@ -1,8 +1,13 @@
 //! The target state as a stage needs it: loaded by digest, with namespaces filled and tracking marks put on.
 //! Shared by differ and syncer, so that what is compared is what is applied.
+use std::collections::HashMap;
+
 use serde_json::Value;
+use sha2::Digest as _;
+use sha2::Sha256;
 use tako_bus::{Bus, BusError, Digest, TargetRecord};
-use tako_engine::app::{AppKey, Application};
+use tako_engine::app::{AppKey, Application, Source};
+use tako_engine::plan::defined_by;
 use tako_engine::resource::Manifest;
 use tako_engine::{scope, tracking};
 
@@ -12,6 +17,16 @@ use crate::settings::Compiled;
 /// The name under which an Application tracks its objects: with its namespace when that is not the control plane's.
 pub(crate) fn instance_name(key: &AppKey, control_namespace: &str) -> String {
     if key.namespace == control_namespace { key.name.clone() } else { format!("{}_{}", key.namespace, key.name) }
+}
+
+/// What tells one source from another.
+pub(crate) fn source_hash(source: &Source) -> String {
+    hex::encode(Sha256::digest(serde_json::to_vec(source).unwrap_or_default()))
+}
+
+/// Whether the record was rendered from this source: a changed spec has no target state until its render.
+pub(crate) fn is_of(record: &TargetRecord, source: Option<&Source>) -> bool {
+    record.source.is_empty() || source.is_some_and(|source| record.source == source_hash(source))
 }
 
 /// Loads the manifests of a record; `None` when it has none (never rendered, or its body is gone from the bus).
@@ -56,7 +71,20 @@ pub(crate) fn finish(
 ) -> Finished {
     let instance = instance_name(&app.key(), control_namespace);
     let destination = app.spec.destination.namespace.clone().unwrap_or_default();
-    finish_in(raw, (&instance, &destination), settings, cluster.url(), |group, kind| cluster.namespaced(group, kind))
+    // Kinds that come with this very target state are not served yet, but say themselves where they live.
+    let brought: HashMap<(String, String), bool> = raw
+        .iter()
+        .filter(|value| value["kind"] == "CustomResourceDefinition")
+        .filter_map(|value| {
+            let definition = Manifest(value.clone());
+            Some((defined_by(&definition)?, definition.0["spec"]["scope"] == "Namespaced"))
+        })
+        .collect();
+    let namespaced = |group: &str, kind: &str| {
+        let key = || (group.to_owned(), kind.to_owned());
+        cluster.namespaced(group, kind).or_else(|| brought.get(&key()).copied())
+    };
+    finish_in(raw, (&instance, &destination), settings, cluster.url(), namespaced)
 }
 
 fn finish_in(
@@ -67,7 +95,7 @@ fn finish_in(
     namespaced: impl Fn(&str, &str) -> Option<bool>,
 ) -> Finished {
     let mut finished = Finished::default();
-    let mut at = std::collections::HashMap::new();
+    let mut at = HashMap::new();
     for (place, value) in raw.into_iter().enumerate() {
         let mut manifest = Manifest(value);
         if settings.scope.excludes(manifest.group(), manifest.kind(), cluster) {

@@ -20,6 +20,8 @@ pub struct TargetRecord {
     pub resources: u32,
     /// Hash of the inputs that were read.
     pub input: String,
+    /// Hash of the source that was rendered; empty when it is not known.
+    pub source: String,
 }
 
 /// Bucket `refs`: where the followed revisions of a repository point. Written by the watcher.

@@ -116,7 +116,12 @@ async fn serve(
     let bus = Bus::connect(&config).await.context("the bus is not there")?;
     if !roles.is_empty() {
         let kubernetes = kubernetes(&args).await?;
-        let pipeline = PipelineConfig { roles, namespace: args.namespace.clone(), data_dir: args.data_dir.clone() };
+        let pipeline = PipelineConfig {
+            roles,
+            namespace: args.namespace.clone(),
+            data_dir: args.data_dir.clone(),
+            alone: args.nats_url.is_none(),
+        };
         tako_actors::start(&pipeline, &bus, kubernetes, &pool, &arbiter).await?;
     }
     let server = match web {

@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 
 /// The managers that `kubectl apply` leaves.
 const KUBECTL: [&str; 2] = ["kubectl-client-side-apply", "before-first-apply"];
+/// Whoever owns this has applied from a client, whatever its name (Argo CD and we among them).
+const LAST_APPLIED_FIELD: &str = "f:kubectl.kubernetes.io/last-applied-configuration";
 /// Names another one, on an object or its Application.
 pub const MIGRATION_MANAGER: &str = "argocd.argoproj.io/client-side-apply-migration-manager";
 
@@ -15,7 +17,10 @@ pub fn handed_over(live: &Value, to: &str, also: Option<&str>) -> Option<Vec<Val
     let whole = |entry: &Value| entry["subresource"].as_str().unwrap_or_default().is_empty();
     let theirs = |entry: &&Value| {
         let manager = entry["manager"].as_str().unwrap_or_default();
-        entry["operation"] == "Update" && whole(entry) && (KUBECTL.contains(&manager) || Some(manager) == also)
+        let applied = entry["fieldsV1"]["f:metadata"]["f:annotations"].get(LAST_APPLIED_FIELD).is_some();
+        entry["operation"] == "Update"
+            && whole(entry)
+            && (KUBECTL.contains(&manager) || Some(manager) == also || applied)
     };
     let ours = |entry: &&Value| entry["operation"] == "Apply" && entry["manager"] == to && whole(entry);
     let first = entries.iter().find(theirs)?;
@@ -73,5 +78,9 @@ mod tests {
         assert_eq!(handed_over(&again, "argocd-controller", None), None, "once is enough");
         assert!(handed_over(&again, "argocd-controller", Some("other")).is_some(), "a named manager hands over, too");
         assert_eq!(handed_over(&json!({}), "argocd-controller", None), None);
+        let annotations = json!({"f:metadata": {"f:annotations": {LAST_APPLIED_FIELD: {}}}, "f:data": {"f:x": {}}});
+        let live = json!({"metadata": {"managedFields": [entry("argocd-controller", "Update", annotations)]}});
+        let found = handed_over(&live, "argocd-controller", None).unwrap();
+        assert_eq!((found.len(), &found[0]["fieldsV1"]["f:data"]), (1, &json!({"f:x": {}})));
     }
 }

@@ -29,6 +29,8 @@ pub struct PlanInputs {
     pub selected: Vec<SyncResource>,
     /// Hooks are left out (strategy `apply`).
     pub without_hooks: bool,
+    /// What cannot be changed is made anew (`force` of the strategy).
+    pub force: bool,
     /// The commit, for the names of generated hooks.
     pub revision: String,
     /// When the operation began, in seconds of Unix time, for the same names.
@@ -98,6 +100,17 @@ pub struct SyncPlan {
 }
 
 impl SyncPlan {
+    /// A CustomResourceDefinition of the plan defines the object's kind.
+    pub fn brings(&self, key: &ResourceKey) -> bool {
+        let defines = |step: &Step| match &step.action {
+            Action::Apply(manifest) => {
+                defined_by(manifest).is_some_and(|(group, kind)| group == key.group && kind == key.kind)
+            }
+            _ => false,
+        };
+        self.steps.iter().any(defines)
+    }
+
     /// More than one wave or a hook: then each wave waits for the one before to be healthy (Argo CD waits in no
     /// other case).
     pub fn waits(&self) -> bool {
@@ -106,6 +119,15 @@ impl SyncPlan {
         first.hook.is_some()
             || regular.any(|step| step.hook.is_some() || (step.phase, step.wave) != (first.phase, first.wave))
     }
+}
+
+/// The group and kind that a CustomResourceDefinition defines.
+pub fn defined_by(manifest: &Manifest) -> Option<(String, String)> {
+    if manifest.kind() != "CustomResourceDefinition" || manifest.group() != "apiextensions.k8s.io" {
+        return None;
+    }
+    let text = |pointer: &str| manifest.0.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    Some((text("/spec/group")?, text("/spec/names/kind")?))
 }
 
 /// One line a step, in order, as a person reads a plan before it runs.
@@ -197,6 +219,7 @@ fn wanted(inputs: &PlanInputs, target: &Manifest) -> bool {
 }
 
 fn apply_step(inputs: &PlanInputs, manifest: &Manifest, phase: SyncPhase) -> Step {
+    let writing = Writing::of(manifest, &inputs.options);
     Step {
         key: manifest.key(),
         version: manifest.version().to_owned(),
@@ -204,7 +227,7 @@ fn apply_step(inputs: &PlanInputs, manifest: &Manifest, phase: SyncPhase) -> Ste
         phase,
         wave: wave_of(manifest),
         hook: None,
-        writing: Writing::of(manifest, &inputs.options),
+        writing: Writing { force: inputs.force || writing.force, ..writing },
     }
 }
 

@@ -130,8 +130,14 @@ impl Progress {
     }
 
     fn why_failed(&self, plan: &SyncPlan) -> String {
-        if self.records.iter().any(|record| record.status == "SyncFailed") {
-            return "one or more objects failed to apply".to_owned();
+        let refused: Vec<&str> = self
+            .records
+            .iter()
+            .filter(|record| record.status == "SyncFailed")
+            .map(|record| record.message.as_str())
+            .collect();
+        if !refused.is_empty() {
+            return format!("one or more objects failed to apply, reason: {}", refused.join(", "));
         }
         let mut reasons: Vec<String> = Vec::new();
         for (step, record) in plan.steps.iter().zip(&self.records) {

@@ -15,6 +15,9 @@ use tempfile::TempDir;
 /// The control namespace.
 pub const NAMESPACE: &str = "argocd";
 
+/// What the `tako` under test logs; `TAKO_TEST_LOG` says otherwise.
+const LOG: &str = "info,kube=error,kube_client=off,async_nats=error,actix_server=warn";
+
 /// Everything a test needs.
 pub struct World {
     /// The cluster.
@@ -118,7 +121,7 @@ impl World {
             .arg(self.path(data))
             .args(flags)
             .envs(self.fault.iter().map(|point| ("TAKO_FAULT", point)))
-            .env("RUST_LOG", "info,kube=error,kube_client=error,async_nats=error,actix_server=warn")
+            .env("RUST_LOG", std::env::var("TAKO_TEST_LOG").unwrap_or_else(|_| LOG.to_owned()))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -161,7 +164,9 @@ impl World {
             }
             if Instant::now() > deadline {
                 let log = std::fs::read_to_string(self.path("tako.log")).unwrap_or_default();
-                let tail: Vec<&str> = log.lines().rev().take(25).collect();
+                // The whole of it outlives the test's own directory.
+                let _ = std::fs::write(std::env::temp_dir().join("tako-failed.log"), &log);
+                let tail: Vec<&str> = log.lines().rev().take(60).collect();
                 let apps = self.cluster.kubectl(&["get", "applications", "-A", "-o", "json"]).unwrap_or_default();
                 bail!(
                     "{what}: not reached ({outcome:?})\n{}\n{apps}",

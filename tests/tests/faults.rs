@@ -107,7 +107,6 @@ fn in_a_sync(world: &mut World) -> anyhow::Result<()> {
     world.synced("faults", "")?;
     let jobs = Jobs::watch(world)?;
     for (round, point) in points.iter().enumerate() {
-        eprintln!("{point}");
         drop(world.tako.take());
         world.fault = Some(point.clone());
         world.start_tako()?;
@@ -147,7 +146,6 @@ fn in_a_deletion(world: &mut World) -> anyhow::Result<()> {
     world.push(REPO, &[("leaves/a.yaml", Some(&config_map("b", "0"))), ("leaves/before.yaml", Some(&before))])?;
     let jobs = Jobs::watch(world)?;
     for point in &points {
-        eprintln!("{point}");
         let mut app = world.application("leaves", REPO, "leaves", "faults");
         app["metadata"]["finalizers"] = serde_json::json!(["resources-finalizer.argocd.argoproj.io"]);
         world.apply(&app)?;

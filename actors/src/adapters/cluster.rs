@@ -1,7 +1,8 @@
 //! One destination cluster: discovery, reads, server-side apply, deletes.
 //! Objects go in and out as JSON; knows nothing of Applications or of the bus.
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::api::{
@@ -48,6 +49,8 @@ pub(crate) enum ClusterError {
     Json(#[from] serde_json::Error),
 }
 
+/// An unknown kind has the catalogue read anew at most this often.
+const LEARN_AGAIN: Duration = Duration::from_secs(5);
 /// Longest message of the API server that is passed on; it may quote whole objects.
 const WORDS_MAX: usize = 2_000;
 
@@ -107,6 +110,11 @@ impl ClusterError {
         matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 422)
     }
 
+    /// The API server answered, whatever it said.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(self, Self::Api(kube::Error::Api(_)))
+    }
+
     /// The API server refused the object itself: asking again with the same object is no use.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
@@ -142,19 +150,26 @@ pub(crate) struct Cluster {
     client: Client,
     config: kube::Config,
     served: Arc<RwLock<Arc<Catalogue>>>,
+    /// When the catalogue was read because of an unknown kind.
+    learned: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Cluster {
     /// A handle whose catalogue of kinds is read at the first need.
     pub(crate) fn new(config: kube::Config) -> Result<Self, kube::Error> {
-        Ok(Self { client: Client::try_from(config.clone())?, config, served: Arc::default() })
+        Ok(Self { client: Client::try_from(config.clone())?, config, served: Arc::default(), learned: Arc::default() })
     }
 
     /// The same cluster in the name of another user (Kubernetes, "User impersonation").
     pub(crate) fn acting_as(&self, user: &str) -> Result<Self, ClusterError> {
         let mut config = self.config.clone();
         config.auth_info.impersonate = Some(user.to_owned());
-        Ok(Self { client: Client::try_from(config.clone())?, config, served: self.served.clone() })
+        Ok(Self {
+            client: Client::try_from(config.clone())?,
+            config,
+            served: self.served.clone(),
+            learned: self.learned.clone(),
+        })
     }
 
     /// The URL by which Applications and settings name it.
@@ -226,6 +241,26 @@ impl Cluster {
             .get(&(group.to_owned(), kind.to_owned()))
             .and_then(|all| all.first())
             .map(|served| served.namespaced)
+    }
+
+    /// Reads the catalogue anew when a kind of these manifests is not in it, but not all the time.
+    pub(crate) async fn learn(&self, raw: &[Value]) -> Result<(), ClusterError> {
+        let unknown = |value: &Value| {
+            let (api_version, kind) = (value["apiVersion"].as_str(), value["kind"].as_str());
+            let group = api_version.unwrap_or_default().rsplit_once('/').map_or("", |(group, _)| group);
+            self.namespaced(group, kind.unwrap_or_default()).is_none()
+        };
+        if !raw.iter().any(unknown) {
+            return Ok(());
+        }
+        {
+            let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+            if learned.is_some_and(|at| at.elapsed() < LEARN_AGAIN) {
+                return Ok(());
+            }
+            *learned = Some(Instant::now());
+        }
+        self.discover().await.map(drop)
     }
 
     /// Reads the catalogue if it was never read.

@@ -113,7 +113,9 @@ impl Differ {
     async fn compare_again(self: Arc<Self>) {
         let (mut settings, mut projects) = (self.settings.changes(), self.projects.changes());
         let mut before = self.settings.of_resources();
+        // The projects as Applications were judged by them; nobody was before the first was known.
         let mut known: HashMap<String, Found> = HashMap::new();
+        let mut seeded = false;
         loop {
             let reason = tokio::select! {
                 changed = settings.changed() => match changed {
@@ -133,12 +135,13 @@ impl Differ {
             let mut found = HashMap::new();
             for (_, app) in apps.unwrap_or_default() {
                 let project = found.entry(app.spec.project.clone()).or_insert_with(|| self.projects.find(&app));
-                let other = known.get(&app.spec.project).is_some_and(|known| known != project);
+                let other = known.get(&app.spec.project).map_or(seeded, |known| known != project);
                 if all || (other && *project != Found::NotYet) {
                     self.compare_once_more(&app, reason).await;
                 }
             }
             found.retain(|_, project| *project != Found::NotYet);
+            seeded |= !found.is_empty();
             known.extend(found);
         }
     }
@@ -158,6 +161,10 @@ impl Differ {
         self.settings.ready().await;
         let Some(app) = self.applications.get(key).await? else { return Ok(None) };
         if app.metadata.deletion_timestamp.is_some() || app.skips_reconcile() {
+            return Ok(None);
+        }
+        if record.error.is_none() && !targets::is_of(&record, app.source()) {
+            // The spec has another source now; its render wakes us again.
             return Ok(None);
         }
         if app.asks_hard_refresh() && !item.note.hard {
@@ -193,7 +200,7 @@ impl Differ {
         let grant = match permit(&self.projects, app, &self.control_namespace) {
             Permit::NotYet => return Err(DifferError::NotYet),
             Permit::Granted(grant) => grant,
-            Permit::Refused(problems) => {
+            Permit::Refused { problems, .. } => {
                 verdict.conditions.extend(problems.into_iter().map(|(kind, message)| (kind.to_owned(), message)));
                 verdict.unknown = true;
                 return Ok(verdict);
@@ -204,7 +211,10 @@ impl Differ {
         let tree = self.bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await?.unwrap_or_default();
         verdict.summary = tako_engine::tree::summary(&tree, app);
         let raw = match targets::load(&self.bus, &record).await? {
-            Some(raw) => raw,
+            Some(raw) => {
+                self.cluster.learn(&raw).await?;
+                raw
+            }
             None => {
                 if record.error.is_none() {
                     // The bus lost the body: render anew.

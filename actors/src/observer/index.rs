@@ -213,6 +213,11 @@ impl Index {
         self.nodes(self.below(tops, |entry| free(entry) && permits(&key_of(&entry.seen.node))))
     }
 
+    /// Whether anything is tracked by the Application.
+    pub(super) fn tracks(&self, instance: &str) -> bool {
+        self.roots.contains_key(instance)
+    }
+
     /// All Applications that track anything.
     pub(super) fn instances(&self) -> BTreeSet<String> {
         self.roots.keys().cloned().collect()

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tako_bus::Bus;
 use tako_engine::app::AppKey;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use self::index::{Effect, Index};
 use self::orphans::Orphans;
@@ -43,7 +43,8 @@ impl Observer {
         projects: Projects,
         control_namespace: String,
     ) -> Arc<Self> {
-        let orphans = Orphans::start(bus.clone(), projects, control_namespace.clone());
+        let (fresh, made) = mpsc::unbounded_channel();
+        let orphans = Orphans::start(bus.clone(), projects, control_namespace.clone(), fresh);
         let observer = Arc::new(Self {
             bus,
             cluster,
@@ -59,6 +60,7 @@ impl Observer {
         tokio::spawn(observer.clone().watch_kinds());
         tokio::spawn(observer.clone().publish());
         tokio::spawn(observer.clone().publish_again());
+        tokio::spawn(observer.clone().publish_for(made));
         observer
     }
 

@@ -7,6 +7,7 @@ use tako_bus::{Bucket, Bus, Change};
 use tako_engine::app::{AppKey, Application};
 use tako_engine::orphan::Monitored;
 use tako_engine::resource::ResourceKey;
+use tokio::sync::mpsc;
 
 use crate::permits::{Grant, Permit, permit};
 use crate::projects::Projects;
@@ -27,8 +28,14 @@ pub(super) struct Orphans {
 }
 
 impl Orphans {
-    /// Follows the bus from now on.
-    pub(super) fn start(bus: Bus, projects: Projects, control_namespace: String) -> Self {
+    /// Follows the bus from now on. `fresh` is told of every Application that was not known: one that is made anew over
+    /// objects that are there has a tree although none of them changes.
+    pub(super) fn start(
+        bus: Bus,
+        projects: Projects,
+        control_namespace: String,
+        fresh: mpsc::UnboundedSender<AppKey>,
+    ) -> Self {
         let known: Arc<RwLock<Known>> = Arc::default();
         let fold = known.clone();
         tokio::spawn(follow::<Application, _>(bus, Bucket::Apps, move |change| {
@@ -36,7 +43,11 @@ impl Orphans {
             match change {
                 Change::Put { key, mut value, .. } => {
                     (value.status, value.operation) = (None, None);
-                    known.apps.insert(key, value);
+                    let app = value.key();
+                    if known.apps.insert(key, value).is_none() {
+                        // Nobody listens any more only when the process goes down.
+                        let _ = fresh.send(app);
+                    }
                 }
                 Change::Delete { key, .. } => drop(known.apps.remove(&key)),
                 Change::Snapshot => known.complete = true,
@@ -51,7 +62,7 @@ impl Orphans {
         let app = known.apps.get(&app.token())?;
         match permit(&self.projects, app, &self.control_namespace) {
             Permit::Granted(grant) => Some(ask(app, &grant)),
-            Permit::NotYet | Permit::Refused(_) => None,
+            Permit::NotYet | Permit::Refused { .. } => None,
         }
     }
 

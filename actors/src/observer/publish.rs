@@ -8,6 +8,8 @@ use tako_bus::{Bucket, BusError, Cause, Work, WorkNote};
 use tako_engine::app::AppKey;
 use tako_engine::tree::ResourceTree;
 
+use tokio::sync::mpsc;
+
 use super::Observer;
 use super::index::Effect;
 use super::pace::Pace;
@@ -102,6 +104,16 @@ impl Observer {
             tree.orphaned_nodes = index.orphans(&asked.namespace, &asked.not, exists, permits);
         }
         tree
+    }
+
+    /// Applications that are new get the tree of what is there already.
+    pub(super) async fn publish_for(self: Arc<Self>, mut made: mpsc::UnboundedReceiver<AppKey>) {
+        while let Some(app) = made.recv().await {
+            let instance = targets::instance_name(&app, &self.control_namespace);
+            if self.index().tracks(&instance) {
+                self.note(Effect { trees: BTreeSet::from([instance]), ..Effect::default() });
+            }
+        }
     }
 
     /// The bus may have lost trees: all of them are put again.

@@ -92,7 +92,9 @@ impl Observer {
     async fn watch(self: Arc<Self>, resource: ApiResource) {
         let client: Client = self.cluster.client();
         let api: Api<DynamicObject> = Api::all_with(client, &resource);
-        let mut events = watcher(api, watcher::Config::default().any_semantic()).default_backoff().boxed();
+        // A consistent list, not one from a cache: after its start an API server may answer from an empty one, and what
+        // is not in a list counts as gone.
+        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
         let mut listed: HashSet<String> = HashSet::new();
         let is_crd = resource.kind == "CustomResourceDefinition";
         while let Some(event) = events.next().await {

@@ -17,7 +17,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 use tako_bus::rpc::ActionsList;
 use tako_bus::{Bucket, Bus, BusError, Cause, Work, WorkNote};
-use tako_engine::app::{AppKey, Application, ApplicationSpec, Phase};
+use tako_engine::app::{AppKey, Application, Phase};
 
 use self::actions::ResourceActions;
 use crate::adapters::cluster::{Applications, application};
@@ -36,7 +36,10 @@ pub(crate) struct Registry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     resource_version: String,
-    operation: bool,
+    /// A hash of the operation; `None` without one.
+    operation: Option<u64>,
+    /// The annotation says to leave it alone.
+    skips: bool,
     terminating: bool,
     deleting: bool,
     /// A hash of the spec.
@@ -80,7 +83,7 @@ impl Registry {
         let mut seen: HashMap<AppKey, Seen> = HashMap::new();
         let mut listed: Option<HashSet<AppKey>> = None;
         let api = self.applications.api(&self.namespace);
-        let mut events = watcher(api, watcher::Config::default().any_semantic()).default_backoff().boxed();
+        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
         while let Some(event) = events.next().await {
             match event {
                 Ok(watcher::Event::Init) => listed = Some(HashSet::new()),
@@ -130,7 +133,8 @@ impl Registry {
         let key = app.key();
         let now = Seen {
             resource_version: app.metadata.resource_version.clone(),
-            operation: app.operation.is_some(),
+            operation: app.operation.as_ref().map(hash_of),
+            skips: app.skips_reconcile(),
             terminating: app.operation.is_some()
                 && app.operation_state().is_some_and(|state| state.phase == Phase::Terminating),
             deleting: app.metadata.deletion_timestamp.is_some(),
@@ -140,11 +144,13 @@ impl Registry {
         if before == Some(&now) {
             return;
         }
-        let fresh_work = (now.operation && before.is_none_or(|before| !before.operation))
+        let awake = before.is_some_and(|before| before.skips && !now.skips);
+        let fresh_work = (now.operation.is_some() && before.is_none_or(|before| before.operation != now.operation))
+            || (now.operation.is_some() && awake)
             || (now.terminating && before.is_none_or(|before| !before.terminating))
             || (now.deleting && before.is_none_or(|before| !before.deleting));
         // Another policy or rule: what is known is judged anew. (Another source comes by way of the watcher.)
-        let judge = before.is_some_and(|before| before.spec != now.spec);
+        let judge = awake || before.is_some_and(|before| before.spec != now.spec);
         if !self.put_until_done(&key, &app).await {
             return;
         }
@@ -180,6 +186,7 @@ impl Registry {
     }
 
     async fn gone(&self, key: &AppKey) {
+        tracing::info!(app = %key, "the Application is gone");
         for bucket in [Bucket::Apps, Bucket::Trees, Bucket::Targets] {
             if let Err(error) = self.bus.kv(bucket).delete(&key.token()).await {
                 tracing::warn!(app = %key, ?bucket, %error, "not removed from the bus; the next list does it");
@@ -222,16 +229,18 @@ impl Registry {
                     continue;
                 }
             };
-            if let Err(error) = self.bus.kv(Bucket::Settings).put(name, &record).await {
-                tracing::warn!(name, %error, "settings not on the bus");
+            // Every stage waits for this.
+            while let Err(error) = self.bus.kv(Bucket::Settings).put(name, &record).await {
+                tracing::warn!(name, %error, "settings not on the bus yet");
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             }
         }
     }
 }
 
-/// Tells one spec from another within this process.
-fn hash_of(spec: &ApplicationSpec) -> u64 {
+/// Tells one value from another within this process.
+fn hash_of(value: &impl serde::Serialize) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
-    serde_json::to_string(spec).unwrap_or_default().hash(&mut hasher);
+    serde_json::to_string(value).unwrap_or_default().hash(&mut hasher);
     hasher.finish()
 }

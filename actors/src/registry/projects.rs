@@ -11,6 +11,8 @@ use tako_bus::{Bucket, Bus};
 use tako_engine::app::AppKey;
 use tako_engine::project::{AppProject, DEFAULT};
 
+use crate::projects::LISTED;
+
 /// Makes the project `default`, which permits everything, if it is not there (Argo CD's API server does so when it
 /// starts); then watches, and lists anew whenever the bus may have lost what it was told.
 pub(super) async fn watch(bus: Bus, client: Client, namespace: String) {
@@ -55,7 +57,7 @@ async fn make_default(api: &Api<DynamicObject>) -> Result<(), kube::Error> {
 async fn watch_once(bus: &Bus, api: Api<DynamicObject>, namespace: &str) {
     let key = |name: String| AppKey { namespace: namespace.to_owned(), name };
     let mut listed: Option<HashSet<String>> = None;
-    let mut events = watcher(api, watcher::Config::default().any_semantic()).default_backoff().boxed();
+    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::Init) => listed = Some(HashSet::new()),
@@ -76,9 +78,11 @@ async fn watch_once(bus: &Bus, api: Api<DynamicObject>, namespace: &str) {
                 let kept = listed.take().unwrap_or_default();
                 match bus.kv(Bucket::Projects).entries::<AppProject>().await {
                     Ok(entries) => {
-                        for (token, _) in entries.into_iter().filter(|(token, _)| !kept.contains(token)) {
+                        let gone = |token: &String| token != LISTED && !kept.contains(token);
+                        for (token, _) in entries.into_iter().filter(|(token, _)| gone(token)) {
                             remove(bus, &token).await;
                         }
+                        put(bus, LISTED, &AppProject::default()).await;
                     }
                     Err(error) => tracing::warn!(%error, "the bus cannot be compared with the list of projects yet"),
                 }

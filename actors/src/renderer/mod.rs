@@ -172,6 +172,7 @@ impl Renderer {
         item: &WorkItem,
     ) -> Result<Option<TargetRecord>, BusError> {
         let started = Instant::now();
+        let of = crate::targets::source_hash(&source);
         let known = before
             .as_ref()
             .filter(|record| !item.note.hard && record.error.is_none() && record.digest.is_some())
@@ -190,9 +191,13 @@ impl Renderer {
         });
         let (project, key) = (app.spec.project.clone(), app.key());
         match outcome {
-            Ok((input, None)) => {
-                Ok(Some(TargetRecord { revision: commit, input, error: None, ..before.unwrap_or_default() }))
-            }
+            Ok((input, None)) => Ok(Some(TargetRecord {
+                revision: commit,
+                input,
+                source: of,
+                error: None,
+                ..before.unwrap_or_default()
+            })),
             Ok((input, Some(rendered))) => {
                 let resources = u32::try_from(rendered.manifests.len()).unwrap_or(u32::MAX);
                 let body = serde_json::to_vec(&rendered.manifests).unwrap_or_default();
@@ -213,6 +218,7 @@ impl Renderer {
                     error: None,
                     resources,
                     input,
+                    source: of,
                 }))
             }
             Err(RenderError::Git(error @ GitError::Unreachable { .. })) if excused => {

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tako_bus::{AuditRecord, Bucket, TargetRecord, WorkItem};
+use tako_bus::{AuditRecord, Bucket, TargetRecord, Work, WorkItem, WorkNote};
 use tako_engine::app::{AppKey, Application};
 use tako_engine::deletion::{self, Next, Stage};
 use tako_engine::hook::{self, SyncPhase};
 use tako_engine::options::Propagation;
 use tako_engine::plan::{self, Action, PlanInputs, Step};
 use tako_engine::resource::ResourceKey;
+use tako_engine::validate::SpecProblem;
 
 use super::{Syncer, SyncerError, record};
 use crate::adapters::cluster::ClusterError;
@@ -21,6 +22,8 @@ use crate::{gather, now, targets};
 
 /// Between two looks at what a deletion still waits for.
 const LOOK: Duration = Duration::from_millis(300);
+/// The same while all that can be done is to wait.
+const LOOK_WAITING: Duration = Duration::from_secs(1);
 /// Between two looks at what only a person can set right.
 const LOOK_FAILED: Duration = Duration::from_secs(5);
 /// Objects deleted at once.
@@ -42,7 +45,7 @@ impl Syncer {
         match stage {
             Stage::Objects(how) => self.delete_objects(&app, how, item).await,
             Stage::Hooks(phase) => self.run_hooks(&app, phase, item).await,
-            Stage::CleanUp(phase) => self.clean_hooks(&app, phase).await,
+            Stage::CleanUp(phase) => self.clean_hooks(&app, phase, item).await,
         }
     }
 
@@ -59,9 +62,11 @@ impl Syncer {
         let mut live = tracked_extras(&self.bus, &self.cluster, app, &[], ours).await?;
         match permit(&self.projects, app, &self.control_namespace) {
             Permit::NotYet => return Ok(Outcome::Again(LOOK)),
-            Permit::Granted(grant) => live.retain(|(key, _)| grant.permits_live(key)),
-            // A project that is gone, or that the Application left the bounds of, holds no deletion up.
-            Permit::Refused(_) => {}
+            // Outside the bounds nothing is deleted, whatever else is wrong with the Application.
+            Permit::Granted(grant) | Permit::Refused { grant: Some(grant), .. } => {
+                live.retain(|(key, _)| grant.permits_live(key));
+            }
+            Permit::Refused { problems, grant: None } => return self.hold(app, &told(&problems)).await,
         }
         let wave = deletion::next_wave(&live, &own_key(&app.key()), &options, approved);
         let deletions: Vec<_> = wave.delete.iter().map(|at| self.delete_object(app, &live[*at], how, item)).collect();
@@ -75,8 +80,21 @@ impl Syncer {
             let names: Vec<String> = wave.unconfirmed.iter().map(|at| live[*at].0.to_string()).collect();
             tracing::info!(app = %app.key(), objects = names.join(", "), "deletion waits for approval");
         }
-        // The observer sees them go, but not whether all have gone: look again soon.
-        Ok(Outcome::Again(LOOK))
+        self.release_hooks(&live).await?;
+        // The observer sees them go, but not whether all have gone: look again, soon while there is something to do.
+        Ok(Outcome::Again(if wave.delete.is_empty() { LOOK_WAITING } else { LOOK }))
+    }
+
+    /// Hooks on their way out are let go of, whoever deleted them.
+    async fn release_hooks(&self, live: &[(ResourceKey, Value)]) -> Result<(), SyncerError> {
+        for (key, live) in live.iter().filter(|(_, live)| !live["metadata"]["deletionTimestamp"].is_null()) {
+            let finalizers = live["metadata"]["finalizers"].as_array();
+            if finalizers.is_some_and(|all| all.iter().any(|one| one == hook::FINALIZER)) {
+                let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+                self.cluster.release(key, hook::FINALIZER, uid).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn delete_object(
@@ -98,8 +116,21 @@ impl Syncer {
     }
 
     async fn run_hooks(&self, app: &Application, phase: SyncPhase, item: &WorkItem) -> Result<Outcome, SyncerError> {
-        let (steps, live) = match self.deletion_hooks(app, phase).await? {
+        let grant = match permit(&self.projects, app, &self.control_namespace) {
+            Permit::NotYet => return Ok(Outcome::Again(LOOK)),
+            Permit::Granted(grant) => grant,
+            Permit::Refused { problems, .. } => return self.hold(app, &told(&problems)).await,
+        };
+        let (steps, live) = match self.deletion_hooks(app, phase, item).await? {
             Ok(found) => found,
+            Err(problem) => return self.hold(app, &problem).await,
+        };
+        let scope = |key: &ResourceKey| self.cluster.namespaced(&key.group, &key.kind);
+        if let Some(why) = steps.iter().find_map(|step| grant.refuses(&step.key, scope(&step.key))) {
+            return self.hold(app, &why).await;
+        }
+        let cluster = match self.in_the_name_of(app, &grant)? {
+            Ok(cluster) => cluster,
             Err(problem) => return self.hold(app, &problem).await,
         };
         let healths = self.healths.now().rules;
@@ -107,7 +138,7 @@ impl Syncer {
             Next::Make(wave) => {
                 for at in wave {
                     let Action::Apply(manifest) = &steps[at].action else { continue };
-                    if let Err(error) = self.cluster.apply_strictly(manifest, steps[at].writing.lenient, false).await {
+                    if let Err(error) = cluster.apply_strictly(manifest, steps[at].writing.lenient, false).await {
                         if !error.is_refusal() {
                             return Err(error.into());
                         }
@@ -146,9 +177,9 @@ impl Syncer {
         Ok(self.cluster.release(&step.key, hook::FINALIZER, uid).await?)
     }
 
-    async fn clean_hooks(&self, app: &Application, phase: SyncPhase) -> Result<Outcome, SyncerError> {
+    async fn clean_hooks(&self, app: &Application, phase: SyncPhase, item: &WorkItem) -> Result<Outcome, SyncerError> {
         // What cannot be rendered any more has no hooks to be cleaned: they stay where they are.
-        let (steps, live) = self.deletion_hooks(app, phase).await?.unwrap_or_default();
+        let (steps, live) = self.deletion_hooks(app, phase, item).await?.unwrap_or_default();
         let healths = self.healths.now().rules;
         let deleted = deletion::cleaned(&steps, &live, |live| hook::progress(live, &healths));
         for (at, step) in steps.iter().enumerate() {
@@ -162,9 +193,14 @@ impl Syncer {
         &self,
         app: &Application,
         phase: SyncPhase,
+        item: &WorkItem,
     ) -> Result<Result<(Vec<Step>, Vec<Option<Value>>), String>, SyncerError> {
         let target = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&app.key().token()).await?.unwrap_or_default();
         let Some(raw) = targets::load(&self.bus, &target).await? else {
+            if target.error.is_none() {
+                let note = WorkNote { hard: true, reason: "the hooks of the deletion are asked for".to_owned() };
+                self.bus.wake(&Work::Render { app: app.key() }, note, &item.cause).await?;
+            }
             let why = target.error.unwrap_or_else(|| "it was not rendered yet".to_owned());
             return Ok(Err(format!("the target state, which holds the {phase:?} hooks, cannot be worked out: {why}")));
         };
@@ -232,6 +268,10 @@ impl Syncer {
             detail: Value::Null,
         }
     }
+}
+
+fn told(problems: &[SpecProblem]) -> String {
+    problems.iter().map(|(_, message)| message.as_str()).collect::<Vec<_>>().join("; ")
 }
 
 fn own_key(key: &AppKey) -> ResourceKey {

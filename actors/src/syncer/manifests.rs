@@ -9,6 +9,8 @@ use super::{Syncer, SyncerError, record};
 use crate::adapters::git::GitError;
 use crate::{renderer, targets};
 
+const NO_SOURCE: &str = "spec.source: missing; set repoURL and path";
+
 /// A commit and the manifests there, or what stands in the way.
 pub(super) type Found = Result<(String, Vec<Value>), String>;
 
@@ -27,16 +29,25 @@ impl Syncer {
         let source = record::source_of(app, operation);
         let own = source.as_ref() == app.source();
         let named = app.source().and_then(|source| source.target_revision.clone()).unwrap_or_default();
+        let own = own && targets::is_of(&target, app.source());
         let names_target = own && (wanted.is_empty() || wanted == target.revision || named == wanted);
+        // Who asks now means what is in the repository now; automated sync names the commit that it was decided for.
+        let automated = operation.initiated_by.as_ref().is_some_and(|by| by.automated);
+        if !automated && (wanted.is_empty() || wanted == named) {
+            let Some(source) = source else { return Ok(Err(NO_SOURCE.to_owned())) };
+            let named = source.target_revision.clone().unwrap_or_default();
+            return Ok(self.render(source, named).await);
+        }
         if names_target {
-            if let Some(error) = target.error {
+            // An operation that has begun is not concerned by what came to be wrong later.
+            if let Some(error) = target.error.clone().filter(|_| record::pinned(app).is_empty()) {
                 return Ok(Err(format!("ComparisonError: {error}")));
             }
             if let Some(raw) = targets::load(&self.bus, &target).await? {
                 return Ok(Ok((target.revision, raw)));
             }
         }
-        let Some(source) = source else { return Ok(Err("spec.source: missing; set repoURL and path".to_owned())) };
+        let Some(source) = source else { return Ok(Err(NO_SOURCE.to_owned())) };
         let revision = match wanted {
             _ if names_target && !target.revision.is_empty() => target.revision,
             wanted if wanted.is_empty() => source.target_revision.clone().unwrap_or_default(),

@@ -4,9 +4,11 @@
 //! All choices are `tako_engine`'s: `plan` and `progress`.
 mod cascade;
 mod manifests;
+mod namespace;
 mod operation;
 mod record;
 mod steps;
+mod trial;
 mod writing;
 
 use std::collections::HashMap;
@@ -31,11 +33,18 @@ impl std::ops::Deref for Syncer {
     }
 }
 
+/// When it is asked again whether another process has let go of an Application.
+const LEASED: Duration = Duration::from_secs(1);
+/// Answers of the API server in a row that end an operation.
+const ANSWERS_MAX: u32 = 5;
+
 /// The stage.
 pub(crate) struct Syncer {
     shared: Shared,
     /// Operations that rest between two waves; a wake-up before is too early.
     resting: Mutex<HashMap<AppKey, Instant>>,
+    /// Operations that the API server's answers stop, and how often in a row.
+    failing: Mutex<HashMap<AppKey, (String, u32)>>,
     /// The cluster in the name of service accounts.
     impersonated: Mutex<HashMap<String, Cluster>>,
 }
@@ -88,16 +97,33 @@ enum Carried {
 impl Syncer {
     /// The stage.
     pub(crate) fn new(shared: Shared) -> Arc<Self> {
-        Arc::new(Self { shared, resting: Mutex::default(), impersonated: Mutex::default() })
+        Arc::new(Self { shared, resting: Mutex::default(), failing: Mutex::default(), impersonated: Mutex::default() })
     }
 
+    /// Among several processes, one at a time for one Application: what has begun is not fenced by the resourceVersion
+    /// alone, for to take it again writes nothing.
     async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<Outcome, SyncerError> {
-        self.rules.settings().ready().await;
+        if self.alone {
+            return self.work_alone(key, item).await;
+        }
+        let Some(mut lease) = self.bus.lease(&format!("sync/{key}")).await? else { return Ok(Outcome::Again(LEASED)) };
+        let outcome = tokio::select! {
+            outcome = self.work_alone(key, item) => outcome,
+            () = lease.lost() => Err(SyncerError::NotOurs),
+        };
+        lease.release().await;
+        outcome
+    }
+
+    async fn work_alone(&self, key: &AppKey, item: &WorkItem) -> Result<Outcome, SyncerError> {
+        self.settings.ready().await;
         let Some(app) = self.applications.get(key).await? else { return Ok(Outcome::Done) };
         if app.metadata.deletion_timestamp.is_some() {
             return self.delete(app, item).await;
         }
-        let Some(operation) = app.operation.clone() else { return Ok(Outcome::Done) };
+        let Some(operation) = app.operation.clone().filter(|_| !app.skips_reconcile()) else {
+            return Ok(Outcome::Done);
+        };
         if let Some(rest) = self.rest_of(key) {
             return Ok(Outcome::Again(rest));
         }
@@ -128,8 +154,31 @@ impl Syncer {
             Ok(Carried::Waiting(pause)) => Ok(Outcome::Again(pause)),
             Ok(Carried::Ended(ended)) => self.finish(app, &operation, ended, item).await,
             Err(SyncerError::NotOurs) => self.again(key, item).await.map(|()| Outcome::Done),
+            Err(SyncerError::Cluster(error)) if error.is_answer() && self.fails_again(&app) => {
+                let ended = Ended {
+                    revision: record::pinned(&app),
+                    resources: record::entries(&app),
+                    ..Ended::error(error.to_string())
+                };
+                self.finish(app, &operation, ended, item).await
+            }
             Err(error) => Err(error),
         }
+    }
+
+    /// Counts answers of the API server that stop an operation. A conflict or a hiccup goes by; what comes again and
+    /// again ends the operation, and its retry policy takes over.
+    fn fails_again(&self, app: &Application) -> bool {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let opid = record::opid(app);
+        let (of, times) = failing.entry(app.key()).or_default();
+        *times = if *of == opid { *times + 1 } else { 1 };
+        *of = opid;
+        let over = *times >= ANSWERS_MAX;
+        if over {
+            failing.remove(&app.key());
+        }
+        over
     }
 
     /// The cluster as a service account.

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tako_bus::{Bucket, Event, TargetRecord, WorkItem};
 use tako_engine::app::{Application, Operation, Phase};
 use tako_engine::managed_fields::MIGRATION_MANAGER;
 use tako_engine::plan::{self, Action, PlanInputs, SyncPlan};
 use tako_engine::progress::{self, Next, Progress, Record, Standing};
-use tako_engine::resource::Manifest;
+use tako_engine::resource::ResourceKey;
 use tako_engine::{options, windows};
 
 use super::steps::Terms;
@@ -33,11 +33,14 @@ impl Syncer {
         item: &WorkItem,
     ) -> Result<Carried, SyncerError> {
         let over = record::terminating(app);
-        let grant = match permit(&self.projects, app, &self.control_namespace) {
+        // The source of the operation is asked about, not that of the spec: a rollback may have another.
+        let mut asked = app.clone();
+        record::take_source(&mut asked, operation);
+        let grant = match permit(&self.projects, &asked, &self.control_namespace) {
             Permit::NotYet => return Ok(Carried::Waiting(LOOK / 4)),
             Permit::Granted(grant) => Some(grant),
-            Permit::Refused(_) if over => None,
-            Permit::Refused(problems) => {
+            Permit::Refused { .. } if over => None,
+            Permit::Refused { problems, .. } => {
                 let told: Vec<String> = problems.iter().map(|(kind, message)| format!("{kind}: {message}")).collect();
                 return Ok(Carried::Ended(Ended::error(told.join("; "))));
             }
@@ -55,6 +58,7 @@ impl Syncer {
             Err(message) => return Ok(Carried::Ended(Ended::error(message))),
         };
         self.cluster.ready().await?;
+        self.cluster.learn(&raw).await?;
         let plan = self.plan(app, operation, &revision, (raw, grant.as_ref())).await?;
         let entries = record::entries(app);
         let progress = Progress::resume(&plan, &entries);
@@ -87,12 +91,28 @@ impl Syncer {
         let rules = self.rules.of(app);
         let rules = match rules.as_ref() {
             Ok(rules) => rules,
-            Err(problem) => return Ok(Carried::Ended(Ended::error(format!("ComparisonError: {problem}")))),
+            Err(problem) => return self.fail(plan, &progress, revision, format!("ComparisonError: {problem}")),
         };
         let cluster = match self.in_the_name_of(app, grant)? {
             Ok(cluster) => cluster,
-            Err(problem) => return Ok(Carried::Ended(Ended::error(problem))),
+            Err(problem) => return self.fail(plan, &progress, revision, problem),
         };
+        // At every look: the project may have been narrowed, and nobody can bring a record that spares the question.
+        let scope = |key: &ResourceKey| self.cluster.namespaced(&key.group, &key.kind);
+        let refused: Vec<(usize, String)> = plan
+            .steps
+            .iter()
+            .enumerate()
+            .filter(|(_, step)| !matches!(step.action, Action::Skip { .. }))
+            .filter_map(|(at, step)| Some((at, grant.refuses(&step.key, scope(&step.key))?)))
+            .collect();
+        if !refused.is_empty() {
+            for (at, why) in refused {
+                progress.records[at] = Record::begun(Standing::Failed, "SyncFailed", why);
+            }
+            let why = "one or more synchronization tasks are not valid".to_owned();
+            return self.fail(plan, &progress, revision, why);
+        }
         let given = given_options(app, operation);
         let respect = options::of_application(&given, "RespectIgnoreDifferences") == Some("true");
         let terms = Terms {
@@ -117,13 +137,33 @@ impl Syncer {
                 let (revision, resources) = (revision.to_owned(), progress.entries(plan));
                 return Ok(Carried::Ended(Ended { phase, message, revision, resources, again: true }));
             }
+            if let Some(home) = self.home(app, operation, plan, &terms).await? {
+                terms.cluster.apply(&home.manifest, false).await?;
+            }
         }
         fault::point("dry run passed");
         self.lead(app, operation, plan, progress, revision, &terms).await
     }
 
+    /// Ends the operation before anything of it was done.
+    #[expect(clippy::unnecessary_wraps, reason = "it is what its callers answer")]
+    fn fail(
+        &self,
+        plan: &SyncPlan,
+        progress: &Progress,
+        revision: &str,
+        message: String,
+    ) -> Result<Carried, SyncerError> {
+        let (revision, resources) = (revision.to_owned(), progress.entries(plan));
+        Ok(Carried::Ended(Ended { phase: Phase::Failed, message, revision, resources, again: true }))
+    }
+
     /// The cluster as the syncer, or as the service account that the project names for the destination.
-    fn in_the_name_of(&self, app: &Application, grant: &Grant) -> Result<Result<Cluster, String>, SyncerError> {
+    pub(super) fn in_the_name_of(
+        &self,
+        app: &Application,
+        grant: &Grant,
+    ) -> Result<Result<Cluster, String>, SyncerError> {
         let (enabled, enforced) = self.settings.impersonation();
         if !enabled {
             return Ok(Ok(self.cluster.clone()));
@@ -150,18 +190,6 @@ impl Syncer {
         (grant, terms): (&Grant, &Terms<'_>),
     ) -> Result<Option<(Phase, String)>, SyncerError> {
         let given = given_options(app, operation);
-        let refused = plan.steps.iter().map(|step| match step.action {
-            Action::Skip { .. } => None,
-            _ => grant.refuses(&step.key),
-        });
-        let refused: Vec<(usize, String)> =
-            refused.enumerate().filter_map(|(at, why)| why.map(|why| (at, why))).collect();
-        if !refused.is_empty() {
-            for (at, why) in refused {
-                progress.records[at] = Record::begun(Standing::Failed, "SyncFailed", why);
-            }
-            return Ok(Some((Phase::Failed, "one or more synchronization tasks are not valid".to_owned())));
-        }
         if options::of_application(&given, "FailOnSharedResource") == Some("true") {
             let instance = targets::instance_name(&app.key(), &self.control_namespace);
             let shared = self.shared(plan, &instance).await?;
@@ -169,19 +197,23 @@ impl Syncer {
                 return Ok(Some((Phase::Failed, format!("Shared resource found: {}", shared.join(", ")))));
             }
         }
-        let only_trying = terms.only_trying;
-        let to_come = match options::of_application(&given, "CreateNamespace") {
-            Some("true") if only_trying => app.spec.destination.namespace.clone(),
-            _ => None,
-        };
-        let failures = self.dry_run(plan, to_come.as_deref(), terms).await?;
-        if !failures.is_empty() {
-            for (at, record) in failures {
+        let home = self.home(app, operation, plan, terms).await?;
+        if let Some(why) = home.as_ref().and_then(|home| grant.refuses(&home.manifest.key(), Some(false))) {
+            return Ok(Some((Phase::Failed, format!("one or more synchronization tasks are not valid: {why}"))));
+        }
+        let to_come = home.filter(|home| home.absent).map(|home| home.manifest.name().to_owned());
+        let tried = self.dry_run(plan, to_come.as_deref(), terms).await?;
+        if tried.iter().any(|record| record.standing == Standing::Failed) {
+            for (at, record) in tried.into_iter().enumerate().filter(|(_, tried)| tried.standing == Standing::Failed) {
                 progress.records[at] = record;
             }
             return Ok(Some((Phase::Failed, "one or more objects failed to apply (dry run)".to_owned())));
         }
-        Ok(only_trying.then(|| (Phase::Succeeded, "successfully synced (all tasks run)".to_owned())))
+        if terms.only_trying {
+            progress.records = tried;
+            return Ok(Some((Phase::Succeeded, "successfully synced (all tasks run)".to_owned())));
+        }
+        Ok(None)
     }
 
     /// Leads the operation on until it waits or ends.
@@ -320,59 +352,33 @@ impl Syncer {
         let manifests = targets::finish(raw, app, &self.control_namespace, &self.cluster, &settings).manifests;
         let ours = (self.control_namespace.as_str(), &*settings.tracking);
         let mut extras = tracked_extras(&self.bus, &self.cluster, app, &manifests, ours).await?;
+        // What this operation prunes stays in the plan until it has gone: later waves wait for it.
+        let going = record::pruning(app);
         extras.retain(|(key, live)| {
-            live["metadata"]["deletionTimestamp"].is_null() && grant.is_none_or(|grant| grant.permits_live(key))
+            let there = live["metadata"]["deletionTimestamp"].is_null() || going.contains(key);
+            there && grant.is_none_or(|grant| grant.permits_live(key))
         });
         let sync = operation.sync.clone().unwrap_or_default();
         let options_given = given_options(app, operation);
-        if options::of_application(&options_given, "CreateNamespace") == Some("true")
-            && sync.resources.is_empty()
-            && !sync.dry_run
-            && let Some(grant) = grant
-        {
-            self.add_namespace(app, &manifests, grant).await?;
-        }
         let only = (options::of_application(&options_given, "ApplyOutOfSyncOnly") == Some("true"))
             .then(|| record::out_of_sync(app, revision))
             .flatten();
+        let forced = |how: &Value| how["force"] == true;
+        let strategy = sync.sync_strategy.clone().unwrap_or_default();
         Ok(plan::plan_sync(&PlanInputs {
             targets: manifests,
             extras,
             prune: sync.prune,
             options: options_given,
             selected: sync.resources.clone(),
-            without_hooks: sync.other.get("syncStrategy").is_some_and(|strategy| strategy["apply"].is_object()),
+            without_hooks: strategy["apply"].is_object(),
+            force: forced(&strategy["apply"]) || forced(&strategy["hook"]),
             revision: revision.to_owned(),
             started: record::started(app),
             operation: record::opid(app),
             only,
             approved: record::approved(app, record::started(app)),
         }))
-    }
-
-    /// The destination namespace, first of all and without our mark (option CreateNamespace), with the labels and
-    /// annotations of `managedNamespaceMetadata`; without those, a namespace that is there is left alone.
-    async fn add_namespace(&self, app: &Application, manifests: &[Manifest], grant: &Grant) -> Result<(), SyncerError> {
-        let name = app.spec.destination.namespace.clone().unwrap_or_default();
-        let managed = app.spec.sync_policy.as_ref().and_then(|policy| policy.other.get("managedNamespaceMetadata"));
-        let mut metadata = json!({"name": name});
-        for field in ["labels", "annotations"] {
-            if let Some(given) = managed.map(|managed| &managed[field]).filter(|given| given.is_object()) {
-                metadata[field] = given.clone();
-            }
-        }
-        let namespace = Manifest(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}));
-        let in_git = manifests.iter().any(|manifest| manifest.key() == namespace.key());
-        // What the project refuses is not made: the objects that need it fail and say so.
-        let permitted = grant.refuses(&namespace.key()).is_none();
-        if permitted
-            && !name.is_empty()
-            && !in_git
-            && (managed.is_some() || self.cluster.get(&namespace).await?.is_none())
-        {
-            self.cluster.apply(&namespace, false).await?;
-        }
-        Ok(())
     }
 }
 
@@ -385,7 +391,7 @@ fn blocked(app: &Application, grant: &Grant) -> Option<Duration> {
 }
 
 /// The operation's options; the Application's when it names none.
-fn given_options(app: &Application, operation: &Operation) -> Vec<String> {
+pub(super) fn given_options(app: &Application, operation: &Operation) -> Vec<String> {
     let own = operation.sync.as_ref().map(|sync| sync.sync_options.clone()).unwrap_or_default();
     if !own.is_empty() {
         return own;

@@ -3,7 +3,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tako_engine::app::{Application, Operation, OperationState, Phase, ResourceStatus, Source, SyncCode};
+use tako_engine::app::{
+    Application, ApplicationStatus, Operation, OperationState, Phase, ResourceStatus, Source, SyncCode,
+};
 use tako_engine::resource::ResourceKey;
 use tako_engine::retry;
 
@@ -36,9 +38,14 @@ pub(super) fn begin(app: &Application, operation: &Operation, at: &str) -> Value
         return json!({"metadata": version, "status": {"operationState": {"phase": state.phase}}});
     }
     let started = known.and_then(|state| state.started_at.clone()).unwrap_or_else(|| at.to_owned());
+    // A retry is of the same commit, unless it is told to look for a newer one (`retry.refresh`).
+    let refresh = operation.retry.as_ref().is_some_and(|retry| retry["refresh"] == true);
+    let tried = known.filter(|_| !refresh).and_then(|state| state.sync_result.as_ref());
+    let kept = tried.filter(|result| !result.revision.is_empty());
+    let kept = kept.map(|result| json!({"revision": result.revision, "resources": []}));
     let mut fresh = json!({
         "operation": operation, "phase": Phase::Running, "startedAt": started, "message": "", "finishedAt": null,
-        "syncResult": null, "retryCount": known.map(retries),
+        "syncResult": kept, "retryCount": known.map(retries),
     });
     let old = app.operation_state().map(|state| json!(state.operation)).unwrap_or_default();
     clear_gone(&old, &mut fresh["operation"]);
@@ -101,6 +108,28 @@ fn asked_source(operation: &Operation) -> Option<&Source> {
     sync.source.as_ref().or(sync.sources.first())
 }
 
+/// Puts the sources of the operation into the Application, where it names any.
+pub(super) fn take_source(app: &mut Application, operation: &Operation) {
+    let Some(sync) = &operation.sync else { return };
+    if !sync.sources.is_empty() {
+        (app.spec.source, app.spec.sources) = (None, sync.sources.clone());
+    } else if sync.source.is_some() {
+        (app.spec.source, app.spec.sources) = (sync.source.clone(), Vec::new());
+    }
+}
+
+/// What is recorded as pruned by the running operation and may still be on its way out.
+pub(super) fn pruning(app: &Application) -> HashSet<ResourceKey> {
+    let pruned = |entry: &&Value| entry["status"] == "Pruned" && entry["hookPhase"] == "Running";
+    entries(app).iter().filter(pruned).map(key_of).collect()
+}
+
+/// What an entry of a sync result is about.
+fn key_of(entry: &Value) -> ResourceKey {
+    let text = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+    ResourceKey { group: text("group"), kind: text("kind"), namespace: text("namespace"), name: text("name") }
+}
+
 /// The source of the operation.
 pub(super) fn source_of(app: &Application, operation: &Operation) -> Option<Source> {
     asked_source(operation).or(app.source()).cloned()
@@ -147,9 +176,14 @@ pub(super) fn deletion_asked(app: &Application) -> i64 {
 
 /// What the last comparison found out of sync, if it was with this commit.
 pub(super) fn out_of_sync(app: &Application, revision: &str) -> Option<HashSet<ResourceKey>> {
-    let status = app.status.as_ref().filter(|status| status.sync.revision.as_deref() == Some(revision))?;
+    let known = |status: &&ApplicationStatus| {
+        status.sync.revision.as_deref() == Some(revision) && status.sync.status != SyncCode::Unknown
+    };
+    let status = app.status.as_ref().filter(known)?;
     let drifted = status.resources.iter().filter(|one| one.status == Some(SyncCode::OutOfSync));
-    Some(drifted.map(ResourceStatus::key).collect())
+    // What this operation has begun stays in its plan, although it may be in sync by now.
+    let begun = entries(app).into_iter().map(|entry| key_of(&entry));
+    Some(drifted.map(ResourceStatus::key).chain(begun).collect())
 }
 
 /// When it began, in seconds of Unix time.

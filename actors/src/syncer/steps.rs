@@ -1,10 +1,10 @@
 //! One step of a plan on the cluster: dry run, apply, prune, and the life of a hook. Decides nothing.
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tako_engine::hook::{self, DeletePolicy, Entry};
+use tako_engine::hook::{self, Entry};
 use tako_engine::ignore::{Ignored, Rules};
 use tako_engine::options::Propagation;
 use tako_engine::plan::{Action, Step, SyncPlan};
@@ -13,7 +13,7 @@ use tako_engine::resource::Manifest;
 use tako_engine::schema::Schemas;
 use tako_engine::tracking;
 
-use super::writing::{Sending, send, sending};
+use super::writing::{send, sending};
 use super::{Syncer, SyncerError};
 use crate::adapters::cluster::{Cluster, ClusterError};
 use crate::gather;
@@ -24,6 +24,8 @@ const PARALLEL: usize = 8;
 /// Between two looks whether an object that is made anew has gone, and how long it may take.
 const FORCE_LOOK: Duration = Duration::from_millis(100);
 const FORCE_MAX: Duration = Duration::from_secs(20);
+/// How long a new kind may take to be served; after that its objects are tried all the same.
+const SERVED_MAX: Duration = Duration::from_secs(10);
 
 /// The terms on which an operation is carried out.
 pub(super) struct Terms<'a> {
@@ -41,85 +43,31 @@ pub(super) struct Terms<'a> {
     pub(super) only_trying: bool,
 }
 
-fn failure(error: &ClusterError) -> Record {
+pub(super) fn failure(error: &ClusterError) -> Record {
     Record::begun(Standing::Failed, "SyncFailed", error.to_string())
 }
 
-/// What would be sent for a step; `None` when that cannot be tried.
-async fn look(step: &Step, manifest: &Manifest, terms: &Terms<'_>) -> Result<Option<Sending>, ClusterError> {
-    let live = live_of(manifest, &terms.cluster).await?;
-    // A hook that is deleted and made anew need not fit what is there now.
-    let anew = step.hook.as_ref().is_some_and(|hook| hook.policies.contains(&DeletePolicy::BeforeHookCreation));
-    if anew && live.is_some() {
-        return Ok(None);
-    }
-    sending(step, manifest, live.as_ref(), terms).map(Some)
-}
-
 /// The live object; one without a name has none.
-async fn live_of(manifest: &Manifest, cluster: &Cluster) -> Result<Option<Value>, ClusterError> {
+pub(super) async fn live_of(manifest: &Manifest, cluster: &Cluster) -> Result<Option<Value>, ClusterError> {
     if manifest.name().is_empty() { Ok(None) } else { cluster.get(manifest).await }
 }
 
 impl Syncer {
-    /// Every object is tried before any is written; answers the refusals.
-    /// `to_come` is a namespace that only a real sync would make.
-    pub(super) async fn dry_run(
+    /// The manifest to be written: with the live values of ignored fields where those are respected.
+    pub(super) async fn wanted(
         &self,
-        plan: &SyncPlan,
-        to_come: Option<&str>,
+        step: &Step,
+        manifest: &Manifest,
+        live: Option<&Value>,
         terms: &Terms<'_>,
-    ) -> Result<Vec<(usize, Record)>, SyncerError> {
-        let planned = plan.steps.iter().filter(|step| step.key.kind == "Namespace").map(|step| step.key.name.as_str());
-        let fresh_namespaces: Vec<&str> = planned.chain(to_come).collect();
-        let crds = plan.steps.iter().any(|step| step.key.kind == "CustomResourceDefinition");
-        let tried: Vec<(usize, &Step, &Manifest)> = plan
-            .steps
-            .iter()
-            .enumerate()
-            .filter_map(|(at, step)| match &step.action {
-                Action::Apply(manifest) if !fresh_namespaces.contains(&step.key.namespace.as_str()) => {
-                    Some((at, step, &**manifest))
-                }
-                _ => None,
-            })
-            .collect();
-        let looks: Vec<_> = tried.iter().map(|(_, step, manifest)| look(step, manifest, terms)).collect();
-        let looks = gather(looks, PARALLEL).await;
-        let mut failures = Vec::new();
-        let mut trials = Vec::new();
-        let to_come = |step: &Step, error: &ClusterError| match error {
-            // The CRD comes with this very sync, or from elsewhere.
-            ClusterError::UnknownKind { .. } => crds || step.writing.kind_may_be_missing,
-            // It is deleted and made anew.
-            error => error.is_invalid() && step.writing.force,
+    ) -> Result<Manifest, String> {
+        let ignored = terms.rules.of(&step.key);
+        let Some(live) = live.filter(|_| terms.respect && step.hook.is_none() && !ignored.is_empty()).cloned() else {
+            return Ok(manifest.clone());
         };
-        for ((at, step, manifest), look) in tried.into_iter().zip(looks) {
-            match look {
-                Ok(None | Some(Sending::Nothing(_))) => {}
-                Ok(Some(sending)) => trials.push((at, step, manifest, sending)),
-                Err(error) if to_come(step, &error) => {}
-                Err(error) if error.is_refusal() => failures.push((at, failure(&error))),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        // When one object is all there is to write, writing it is the trial: nothing else would be done before it.
-        if trials.len() == 1 && !plan.waits() && !terms.only_trying {
-            trials.clear();
-        }
-        let tries: Vec<_> =
-            trials.iter().map(|(_, step, manifest, sending)| send(sending, step, manifest, terms, true)).collect();
-        let outcomes = gather(tries, PARALLEL).await;
-        for ((at, step, ..), outcome) in trials.iter().zip(outcomes) {
-            match outcome {
-                Ok(_) => {}
-                Err(error) if to_come(step, &error) => {}
-                Err(error) if error.is_refusal() => failures.push((*at, failure(&error))),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        failures.sort_by_key(|(at, _)| *at);
-        Ok(failures)
+        let mut target = manifest.0.clone();
+        let respect = move |ignored: &Ignored| ignored.respect(&mut target, &live).map(|()| target);
+        self.rules.within_bounds(ignored, respect).await.map(Manifest)
     }
 
     /// Runs one wave, group by group: prunes, then kind after kind. After a refusal the rest of it is left.
@@ -148,9 +96,29 @@ impl Syncer {
             if records.iter().any(|(_, record): &(usize, Record)| record.standing == Standing::Failed) {
                 break;
             }
+            self.served(plan, group, terms).await?;
             rest = later;
         }
         Ok(records)
+    }
+
+    /// Waits until the API server serves what CustomResourceDefinitions of this group define: their objects may come
+    /// next.
+    async fn served(&self, plan: &SyncPlan, group: &[usize], terms: &Terms<'_>) -> Result<(), SyncerError> {
+        let defined = group.iter().filter_map(|at| match &plan.steps[*at].action {
+            Action::Apply(manifest) => tako_engine::plan::defined_by(manifest),
+            _ => None,
+        });
+        let mut kinds: Vec<(String, String)> = defined.collect();
+        let deadline = Instant::now() + SERVED_MAX;
+        loop {
+            kinds.retain(|(group, kind)| terms.cluster.namespaced(group, kind).is_none());
+            if kinds.is_empty() || Instant::now() > deadline {
+                return Ok(());
+            }
+            tokio::time::sleep(FORCE_LOOK).await;
+            terms.cluster.discover().await?;
+        }
     }
 
     async fn step(&self, plan: &SyncPlan, step: &Step, terms: &Terms<'_>) -> Result<Option<Record>, SyncerError> {
@@ -208,16 +176,10 @@ impl Syncer {
             Err(error) if error.is_refusal() => return Ok(failure(&error)),
             other => other?,
         };
-        let ignored = terms.rules.of(&step.key);
-        let mut wanted = manifest.clone();
-        if let Some(live) = before.clone().filter(|_| terms.respect && step.hook.is_none() && !ignored.is_empty()) {
-            let mut target = manifest.0.clone();
-            let respect = move |ignored: &Ignored| ignored.respect(&mut target, &live).map(|()| target);
-            wanted = match self.rules.within_bounds(ignored.clone(), respect).await {
-                Ok(target) => Manifest(target),
-                Err(problem) => return Ok(Record::begun(Standing::Failed, "SyncFailed", problem)),
-            };
-        }
+        let wanted = match self.wanted(step, manifest, before.as_ref(), terms).await {
+            Ok(wanted) => wanted,
+            Err(problem) => return Ok(Record::begun(Standing::Failed, "SyncFailed", problem)),
+        };
         match put(step, &wanted, before.as_ref(), terms).await {
             Ok(live) => {
                 fault::point(if step.hook.is_some() { "hook made" } else { "object written" });
@@ -311,7 +273,7 @@ async fn put(step: &Step, wanted: &Manifest, before: Option<&Value>, terms: &Ter
     send(&sending(step, wanted, None, terms)?, step, wanted, terms, false).await
 }
 
-fn said(step: &Step, word: &str) -> String {
+pub(super) fn said(step: &Step, word: &str) -> String {
     let group = if step.key.group.is_empty() { String::new() } else { format!(".{}", step.key.group) };
     format!("{}{group}/{} {word}", step.key.kind.to_lowercase(), step.key.name)
 }

@@ -165,7 +165,8 @@ impl Watcher {
         self.state().recovered(repo).into_iter().for_each(|app| wait(&mut render, app, false));
         for look in looks {
             let Some(to) = look.to.filter(|to| look.from.as_ref() != Some(to)) else { continue };
-            let touched = self.state().moved(repo, &look.revision, &to, &look.changed);
+            let known = look.from.is_some().then_some(look.changed.as_slice());
+            let touched = self.state().moved(repo, &look.revision, &to, known);
             let event = Event::RevisionMoved {
                 repo: crate::adapters::git::redact(repo),
                 reference: look.revision,

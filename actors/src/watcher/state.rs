@@ -85,6 +85,10 @@ impl State {
             }
             _ => false,
         };
+        if only_refresh_done {
+            self.apps.extend(next.map(|next| (key.clone(), next)));
+            return None;
+        }
         let waited = before.and_then(|before| self.repos.get(&before.repo)?.pending.get(key).copied());
         self.app_gone(key);
         let next = next?;
@@ -97,12 +101,7 @@ impl State {
             .insert(key.clone());
         let (url, hard) = (next.repo.clone(), next.asks_hard() || waited == Some(true));
         self.apps.insert(key.clone(), next);
-        if waited.is_some() || !only_refresh_done {
-            repo.pending.insert(key.clone(), hard);
-        }
-        if only_refresh_done {
-            return None;
-        }
+        repo.pending.insert(key.clone(), hard);
         Some(url)
     }
 
@@ -193,12 +192,20 @@ impl State {
     }
 
     /// A revision points to `to` now. Answers the Applications whose directory holds a changed path:
-    /// the cost is that of the change, however many Applications share the repository.
-    pub(super) fn moved(&mut self, repo: &str, revision: &str, to: &str, changed: &[String]) -> BTreeSet<AppKey> {
+    /// the cost is that of the change, however many Applications share the repository. `None` for what changed: it is
+    /// not known where it pointed before, so it may concern everybody.
+    pub(super) fn moved(
+        &mut self,
+        repo: &str,
+        revision: &str,
+        to: &str,
+        changed: Option<&[String]>,
+    ) -> BTreeSet<AppKey> {
         let mut touched = BTreeSet::new();
         let Some(repo) = self.repos.get_mut(repo) else { return touched };
         repo.resolved.insert(revision.to_owned(), to.to_owned());
         let Some(paths) = repo.by_revision.get(revision) else { return touched };
+        let Some(changed) = changed else { return paths.values().flatten().cloned().collect() };
         for path in changed {
             let mut directory = path.as_str();
             while let Some((parent, _)) = directory.rsplit_once('/') {
@@ -265,7 +272,7 @@ mod tests {
         ];
         for (changed, want) in cases {
             let changed: Vec<String> = changed.iter().map(ToString::to_string).collect();
-            assert_eq!(names(state.moved("r", "main", "2", &changed)), want);
+            assert_eq!(names(state.moved("r", "main", "2", Some(&changed))), want);
         }
     }
 
@@ -283,6 +290,14 @@ mod tests {
         assert!(state.app_changed(&key, &refreshing).is_some());
         assert_eq!(state.app_changed(&key, &refreshing), None, "the annotation still being there is no new request");
         assert_eq!(state.app_changed(&key, &first), None, "its removal is our own doing");
+        assert_eq!(names(state.moved("r", "main", "1", None)), ["a"], "from nowhere known it concerns everybody");
+        let (_, refreshing) = app("a", "a", Some("hard"));
+        state.app_changed(&key, &refreshing);
+        state.begin("r").unwrap();
+        state.moved("r", "main", "2", None);
+        state.app_changed(&key, &first);
+        let (followed, _) = state.begin("r").unwrap();
+        assert_eq!(followed[0].from.as_deref(), Some("2"), "where it pointed is not forgotten with the annotation");
         state.app_gone(&key);
         assert!(state.begin("r").is_none());
     }
