@@ -119,7 +119,9 @@ fn bad_yaml_names_file_and_line(world: &World) -> anyhow::Result<()> {
 /// The API server's refusal quotes the value: "expected string, got &value.valueUnstructured{Value:…}".
 fn a_refused_secret_is_not_quoted(world: &World) -> anyhow::Result<()> {
     const VALUE: &str = "471100815";
-    let secret = format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\nstringData:\n  password: {VALUE}\n");
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\n  annotations:\n    argocd.argoproj.io/sync-options: ServerSideApply=true\nstringData:\n  password: {VALUE}\n"
+    );
     world.push(REPO, &[("app/s.yaml", Some(&secret))])?;
     world.until("the refusal names the field", |world| {
         let app = world.app("line")?;
@@ -128,7 +130,8 @@ fn a_refused_secret_is_not_quoted(world: &World) -> anyhow::Result<()> {
     assert!(!world.app("line")?.to_string().contains(VALUE), "a value of a Secret in the Application");
     let log = std::fs::read_to_string(world.path("tako.log"))?;
     assert!(!log.contains(VALUE), "a value of a Secret in the log");
-    let commit = world.push(REPO, &[("app/s.yaml", None)])?;
+    let commit =
+        world.push(REPO, &[("app/s.yaml", None), ("app/a.yaml", Some(&config_map("a", "after the Secret")))])?;
     world.synced("line", &commit)
 }
 
@@ -202,7 +205,7 @@ fn a_hard_refresh_renders_anew(world: &World) -> anyhow::Result<()> {
         })
     };
     let rendered = || {
-        let subject = "tako.v1.evt.default.argocd.line.manifests_rendered";
+        let subject = "tako.v1.evt.default.argocd.line.rendered";
         Ok::<_, anyhow::Error>(world.nats(&["stream", "get", "EVT1", "--json", "--last-for", subject])?["seq"].clone())
     };
     let before = rendered()?;
