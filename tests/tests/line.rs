@@ -30,6 +30,7 @@ fn the_straight_line() -> anyhow::Result<()> {
     edited_is_healed(&world)?;
     deleted_is_pruned(&world)?;
     bad_yaml_names_file_and_line(&world)?;
+    a_refused_secret_is_not_quoted(&world)?;
     unreachable_repository_is_told(&world)?;
     without_a_webhook_the_timer_finds_it(&world)?;
     a_refresh_is_answered(&world)?;
@@ -115,6 +116,25 @@ fn bad_yaml_names_file_and_line(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The API server's refusal quotes the value: "expected string, got &value.valueUnstructured{Value:…}".
+fn a_refused_secret_is_not_quoted(world: &World) -> anyhow::Result<()> {
+    const VALUE: &str = "471100815";
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\n  annotations:\n    argocd.argoproj.io/sync-options: ServerSideApply=true\nstringData:\n  password: {VALUE}\n"
+    );
+    world.push(REPO, &[("app/s.yaml", Some(&secret))])?;
+    world.until("the refusal names the field", |world| {
+        let app = world.app("line")?;
+        Ok(app["status"]["operationState"]["syncResult"].to_string().contains("stringData"))
+    })?;
+    assert!(!world.app("line")?.to_string().contains(VALUE), "a value of a Secret in the Application");
+    let log = std::fs::read_to_string(world.path("tako.log"))?;
+    assert!(!log.contains(VALUE), "a value of a Secret in the log");
+    let commit =
+        world.push(REPO, &[("app/s.yaml", None), ("app/a.yaml", Some(&config_map("a", "after the Secret")))])?;
+    world.synced("line", &commit)
+}
+
 fn unreachable_repository_is_told(world: &World) -> anyhow::Result<()> {
     let mut app = world.application("lost", "nowhere.git", "app", "lost");
     app["spec"]["source"]["repoURL"] = json!("http://user:hunter2@127.0.0.1:1/nowhere.git");
@@ -185,7 +205,7 @@ fn a_hard_refresh_renders_anew(world: &World) -> anyhow::Result<()> {
         })
     };
     let rendered = || {
-        let subject = "tako.v1.evt.default.argocd.line.manifests_rendered";
+        let subject = "tako.v1.evt.default.argocd.line.rendered";
         Ok::<_, anyhow::Error>(world.nats(&["stream", "get", "EVT1", "--json", "--last-for", subject])?["seq"].clone())
     };
     let before = rendered()?;

@@ -51,6 +51,8 @@ pub(crate) enum ClusterError {
 
 /// An unknown kind has the catalogue read anew at most this often.
 const LEARN_AGAIN: Duration = Duration::from_secs(5);
+/// What server-side apply says of an object that does not fit the schema.
+const UNTYPED: &str = "failed to create typed patch object";
 /// Longest message of the API server that is passed on; it may quote whole objects.
 const WORDS_MAX: usize = 2_000;
 
@@ -120,9 +122,9 @@ impl ClusterError {
         match self {
             Self::UnknownKind { .. } | Self::Unwritable(_) | Self::Json(_) => true,
             Self::Api(kube::Error::Api(status)) => {
-                // Server-side apply answers an unknown field with 500.
-                let unknown_field = status.code == 500 && status.message.contains("field not declared in schema");
-                unknown_field || ((400..500).contains(&status.code) && !matches!(status.code, 408 | 409 | 429))
+                // Server-side apply answers an unknown field, or a value of another type, with 500.
+                let unfit = status.code == 500 && status.message.contains(UNTYPED);
+                unfit || ((400..500).contains(&status.code) && !matches!(status.code, 408 | 409 | 429))
             }
             Self::Api(_) => false,
         }

@@ -28,7 +28,8 @@ const QUOTES: [&str; 8] = [
     "unrecognized",
 ];
 /// What says what is wrong and holds no value; a number follows the words that end with a blank.
-const CAUSES: [&str; 7] = [
+const CAUSES: [&str; 8] = [
+    "failed to create typed patch object",
     "field is immutable",
     "field not declared in schema",
     "a valid config key must consist of alphanumeric characters",
@@ -93,6 +94,9 @@ fn fields(status: &Status) -> Vec<String> {
         let words = message[..end].split(' ').filter_map(|word| word.strip_suffix(':'));
         fields = words.filter(|word| is_path(word)).map(str::to_owned).collect();
         let unknown = message[..end].split("unknown field \"").skip(1).filter_map(|rest| rest.split('"').next());
+        // Types and fields only, once the words before are gone: a decoder tells a number that does not fit.
+        let typed = message.split_once("into Go struct field Secret.").and_then(|(_, rest)| rest.split(' ').next());
+        fields.extend(typed.filter(|path| is_path(path)).map(str::to_owned));
         fields.extend(unknown.filter(|name| of_path(name)).map(|name| format!("unknown field {name}")));
     }
     fields.dedup();
@@ -166,14 +170,14 @@ mod tests {
                 "",
                 r"failed to create typed patch object (n/s; /v1, Kind=Secret): .data.password: expected string, got &value.valueUnstructured{Value:hunter2}",
                 vec![],
-                "the API server refused the Secret (refused): .data.password (values are left out)",
+                "the API server refused the Secret (refused): .data.password: failed to create typed patch object (values are left out)",
             ),
             (
                 500,
                 "",
                 "failed to create typed patch object (n/s; /v1, Kind=Secret): .datta: field not declared in schema",
                 vec![],
-                "the API server refused the Secret (refused): field not declared in schema (values are left out)",
+                "the API server refused the Secret (refused): failed to create typed patch object, field not declared in schema (values are left out)",
             ),
             (
                 400,
@@ -187,7 +191,7 @@ mod tests {
                 "BadRequest",
                 r#"error when creating patch: cannot unmarshal number 4711 into Go struct field Secret.data of type []uint8 hunter2"#,
                 vec![],
-                "the API server refused the Secret (BadRequest) (values are left out)",
+                "the API server refused the Secret (BadRequest): data (values are left out)",
             ),
             (
                 400,
