@@ -98,7 +98,8 @@ fn a_newcomer_gets_a_live_page_and_an_audit_and_nothing_is_left() -> anyhow::Res
     bash(&push, directory.path())?;
     let heard = listening.join().map_err(|_| anyhow::anyhow!("the listener ended"))??;
     ensure!(
-        heard.contains("tako.v1.audit.default.sa.apply.argocd.guestbook") && heard.contains("deployment.apps/guestbook"),
+        heard.contains("tako.v1.audit.default.sa.apply.argocd.guestbook")
+            && heard.contains("deployment.apps/guestbook"),
         "{heard}"
     );
     let kubectl = word("kubectl: ")?;
