@@ -13,14 +13,7 @@ struct Held {
     settings: u64,
     /// What the rules were made of.
     parts: BTreeMap<String, String>,
-    rules: Rules,
-}
-
-/// Rules, and a number that tells them from others.
-#[derive(Clone, Default)]
-pub(crate) struct Rules {
-    pub(crate) number: u64,
-    pub(crate) rules: Arc<HealthRules>,
+    rules: Arc<HealthRules>,
 }
 
 /// The memory; cheap to clone.
@@ -37,7 +30,7 @@ impl Healths {
     }
 
     /// The rules of now.
-    pub(crate) fn now(&self) -> Rules {
+    pub(crate) fn now(&self) -> Arc<HealthRules> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         // Asked for every object: the data is copied only when it is another.
         if let Some(held) = held.as_ref().filter(|held| held.settings == self.settings.number()) {
@@ -48,10 +41,7 @@ impl Healths {
         let known = held.take();
         let rules = match known {
             Some(known) if known.parts == parts => known.rules,
-            known => Rules {
-                number: known.map_or(0, |known| known.rules.number + 1),
-                rules: Arc::new(HealthRules::compile(&parts, since_1970)),
-            },
+            _ => Arc::new(HealthRules::compile(&parts, since_1970)),
         };
         *held = Some(Held { settings: number, parts, rules: rules.clone() });
         rules

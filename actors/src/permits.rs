@@ -9,10 +9,13 @@ use tako_engine::resource::ResourceKey;
 use tako_engine::validate::{self, SpecProblem};
 use tako_engine::windows::SyncWindow;
 
+use crate::adapters::cluster::IN_CLUSTER;
 use crate::projects::{Found, Projects};
 
-/// The cluster that the control plane runs for, under the names that Argo CD gives it.
-const IN_CLUSTER: (&str, &str) = ("https://kubernetes.default.svc", "in-cluster");
+/// The clusters that are known: the one that the control plane runs for, under the names that Argo CD gives it.
+fn known_clusters() -> Vec<KnownCluster> {
+    vec![KnownCluster { server: IN_CLUSTER.to_owned(), name: "in-cluster".to_owned(), ..KnownCluster::default() }]
+}
 
 /// The answer for an Application.
 pub(crate) enum Permit {
@@ -38,8 +41,7 @@ pub(crate) struct Grant {
 
 /// Asks.
 pub(crate) fn permit(projects: &Projects, app: &Application, control_namespace: &str) -> Permit {
-    let (server, name) = IN_CLUSTER;
-    let known = vec![KnownCluster { server: server.to_owned(), name: name.to_owned(), ..KnownCluster::default() }];
+    let known = known_clusters();
     let project = match projects.find(app) {
         Found::NotYet => return Permit::NotYet,
         Found::Missing => None,
@@ -54,9 +56,7 @@ pub(crate) fn permit(projects: &Projects, app: &Application, control_namespace: 
 
 /// Whether the destination is a cluster that is known, whatever the project says.
 pub(crate) fn destination_known(app: &Application) -> bool {
-    let (server, name) = IN_CLUSTER;
-    let known = [KnownCluster { server: server.to_owned(), name: name.to_owned(), ..KnownCluster::default() }];
-    validate::cluster_of(&app.spec.destination, &known).is_ok()
+    validate::cluster_of(&app.spec.destination, &known_clusters()).is_ok()
 }
 
 impl Grant {

@@ -23,7 +23,7 @@ use super::discreet;
 pub(crate) const FIELD_MANAGER: &str = "argocd-controller";
 
 /// The cluster that tako runs for (Argo CD, operator manual, "Declarative Setup").
-const IN_CLUSTER: &str = "https://kubernetes.default.svc";
+pub(crate) const IN_CLUSTER: &str = "https://kubernetes.default.svc";
 
 /// What can go wrong at the API server.
 #[derive(Debug, thiserror::Error)]
@@ -342,15 +342,7 @@ impl Cluster {
 
     /// Server-side apply with force; `dry_run` answers what would be, and changes nothing.
     pub(crate) async fn apply(&self, manifest: &Manifest, dry_run: bool) -> Result<Value, ClusterError> {
-        let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
-        let params =
-            PatchParams { dry_run, force: true, field_manager: Some(FIELD_MANAGER.to_owned()), field_validation: None };
-        let answer = self
-            .api(&served, manifest.namespace())
-            .patch(manifest.name(), &params, &Patch::Apply(&manifest.0))
-            .await
-            .map_err(about_manifest(manifest))?;
-        Ok(serde_json::to_value(answer)?)
+        self.apply_with(manifest, None, dry_run).await
     }
 
     /// As [`Cluster::apply`], but unknown fields are refused unless `lenient`.
@@ -360,13 +352,18 @@ impl Cluster {
         lenient: bool,
         dry_run: bool,
     ) -> Result<Value, ClusterError> {
+        self.apply_with(manifest, Some(validation(lenient)), dry_run).await
+    }
+
+    async fn apply_with(
+        &self,
+        manifest: &Manifest,
+        field_validation: Option<ValidationDirective>,
+        dry_run: bool,
+    ) -> Result<Value, ClusterError> {
         let served = self.served(manifest.group(), Some(manifest.version()), manifest.kind()).await?;
-        let params = PatchParams {
-            dry_run,
-            force: true,
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            field_validation: Some(validation(lenient)),
-        };
+        let params =
+            PatchParams { dry_run, force: true, field_manager: Some(FIELD_MANAGER.to_owned()), field_validation };
         let api = self.api(&served, manifest.namespace());
         let answer = api.patch(manifest.name(), &params, &Patch::Apply(&manifest.0)).await;
         Ok(serde_json::to_value(answer.map_err(about_manifest(manifest))?)?)

@@ -350,7 +350,7 @@ impl Differ {
 
     /// As far as it counts for the Application.
     fn health(&self, app: &Application, live: &Value) -> Option<health::Health> {
-        self.healths.now().rules.of(live).filter(|health| health::counts(app, live, health))
+        self.healths.now().of(live).filter(|health| health::counts(app, live, health))
     }
 
     /// Live objects that carry our mark and are in git no more. Each is read again before it counts.

@@ -133,7 +133,7 @@ impl Syncer {
             Ok(cluster) => cluster,
             Err(problem) => return self.hold(app, &problem).await,
         };
-        let healths = self.healths.now().rules;
+        let healths = self.healths.now();
         match deletion::lead(&steps, &live, |live| hook::progress(live, &healths)) {
             Next::Make(wave) => {
                 for at in wave {
@@ -180,7 +180,7 @@ impl Syncer {
     async fn clean_hooks(&self, app: &Application, phase: SyncPhase, item: &WorkItem) -> Result<Outcome, SyncerError> {
         // What cannot be rendered any more has no hooks to be cleaned: they stay where they are.
         let (steps, live) = self.deletion_hooks(app, phase, item).await?.unwrap_or_default();
-        let healths = self.healths.now().rules;
+        let healths = self.healths.now();
         let deleted = deletion::cleaned(&steps, &live, |live| hook::progress(live, &healths));
         for (at, step) in steps.iter().enumerate() {
             self.let_go(step, deleted.contains(&at)).await?;

@@ -12,6 +12,7 @@ use tako_engine::progress::{self, Next, Progress, Record, Standing};
 use tako_engine::resource::ResourceKey;
 use tako_engine::{options, windows};
 
+use super::namespace::Home;
 use super::steps::Terms;
 use super::{Carried, Ended, Syncer, SyncerError, record};
 use crate::adapters::cluster::Cluster;
@@ -133,12 +134,13 @@ impl Syncer {
             };
             self.emit(started, item);
             tracing::debug!(app = %app.key(), "the plan:\n{plan}");
-            let stopped = self.try_out(app, operation, plan, &mut progress, (grant, &terms)).await?;
+            let home = self.home(app, operation, plan, &terms).await?;
+            let stopped = self.try_out(app, operation, (plan, home.as_ref()), &mut progress, (grant, &terms)).await?;
             if let Some((phase, message)) = stopped {
                 let (revision, resources) = (revision.to_owned(), progress.entries(plan));
                 return Ok(Carried::Ended(Ended { phase, message, revision, resources, again: true }));
             }
-            if let Some(home) = self.home(app, operation, plan, &terms).await? {
+            if let Some(home) = home {
                 terms.cluster.apply(&home.manifest, false).await?;
             }
         }
@@ -186,7 +188,7 @@ impl Syncer {
         &self,
         app: &Application,
         operation: &Operation,
-        plan: &SyncPlan,
+        (plan, home): (&SyncPlan, Option<&Home>),
         progress: &mut Progress,
         (grant, terms): (&Grant, &Terms<'_>),
     ) -> Result<Option<(Phase, String)>, SyncerError> {
@@ -198,8 +200,7 @@ impl Syncer {
                 return Ok(Some((Phase::Failed, format!("Shared resource found: {}", shared.join(", ")))));
             }
         }
-        let home = self.home(app, operation, plan, terms).await?;
-        if let Some(why) = home.as_ref().and_then(|home| grant.refuses(&home.manifest.key(), Some(false))) {
+        if let Some(why) = home.and_then(|home| grant.refuses(&home.manifest.key(), Some(false))) {
             return Ok(Some((Phase::Failed, format!("one or more synchronization tasks are not valid: {why}"))));
         }
         let to_come = home.filter(|home| home.absent).map(|home| home.manifest.name().to_owned());
@@ -230,7 +231,7 @@ impl Syncer {
         let mut released = HashSet::new();
         loop {
             let live = self.live(plan, &progress.watched(plan)).await?;
-            let next = progress.advance(plan, |at| live.get(&at).cloned(), &self.healths.now().rules);
+            let next = progress.advance(plan, |at| live.get(&at).cloned(), &self.healths.now());
             // The end of a hook is on record before the hook is let go of: what it came to cannot be lost.
             let ended: Vec<_> = progress.ended_hooks(plan).into_iter().filter(|(at, _)| released.insert(*at)).collect();
             if !ended.is_empty() {
