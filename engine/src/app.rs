@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::resource::ResourceKey;
+pub use crate::source::{Directory, Source};
 
 /// Namespace and name of an Application.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -137,40 +138,6 @@ shape! {
         /// Namespace for objects that name none.
         #[serde(skip_serializing_if = "Option::is_none")]
         namespace: Option<String>,
-    }
-}
-shape! {
-    /// `spec.source`.
-    Source {
-        /// The repository.
-        #[serde(rename = "repoURL")]
-        repo_url: String,
-        /// The directory.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        path: Option<String>,
-        /// Branch, tag, commit or HEAD.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        target_revision: Option<String>,
-        /// The chart, for Helm repositories.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        chart: Option<String>,
-        /// Rules for plain directories.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        directory: Option<Directory>,
-    }
-}
-shape! {
-    /// `spec.source.directory`.
-    Directory {
-        /// Take sub-directories too.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        recurse: Option<bool>,
-        /// Glob of files to take.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        include: Option<String>,
-        /// Glob of files to leave.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        exclude: Option<String>,
     }
 }
 shape! {

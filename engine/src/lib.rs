@@ -1,13 +1,13 @@
 //! The pure core: the nouns of GitOps and the decisions about them. No IO, no clock, no async, no randomness.
 //!
-//! In the order of the pipeline: [`app`], [`project`] and [`resource`] are the nouns; [`validate`] asks whether an
+//! In the order of the pipeline: [`app`], [`source`], [`project`] and [`resource`] are the nouns; [`validate`] asks whether an
 //! Application may be; [`select`] and [`parse`] turn files into manifests; [`scope`] leaves out what is excluded; [`tracking`]
 //! marks them; [`diff`] compares,
 //! but for what [`ignore`] leaves out; [`health`] judges, by the scripts of [`lua`] too; [`automation`] decides,
 //! [`requests`] does so for users, and [`windows`] says when; [`hook`], [`options`] and [`plan`] order, [`progress`] and
 //! [`retry`] lead an operation through its plan; [`deletion`] takes an Application away; [`tree`] shows, with
 //! what nobody tracks ([`orphan`]); [`updates`] tells which changes count; [`actions`]
-//! are what users may do to one object. [`apply`] is what is sent, [`schema`] what is known of built-in kinds. [`glob`], [`cron`], [`duration`] and [`repo_url`] read what Go reads.
+//! are what users may do to one object. [`apply`] is what is sent, [`schema`] what is known of built-in kinds. [`repository`] knows whose credentials a URL gets. [`glob`], [`cron`], [`duration`] and [`repo_url`] read what Go reads.
 //! [`problem`] is the table of what users are told.
 #[macro_use]
 mod shape;
@@ -37,12 +37,14 @@ pub mod progress;
 pub mod project;
 mod quantity;
 pub mod repo_url;
+pub mod repository;
 pub mod requests;
 pub mod resource;
 pub mod retry;
 pub mod schema;
 pub mod scope;
 pub mod select;
+pub mod source;
 pub mod tracking;
 pub mod tree;
 mod typed;

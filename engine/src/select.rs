@@ -3,10 +3,25 @@ use globset::{Glob, GlobMatcher};
 
 use crate::app::Source;
 
+/// A file that holds this text is left out.
+pub const SKIP_MARKER: &str = "+argocd:skip-file-rendering";
+
+/// What a file of a directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selected {
+    /// None of ours.
+    No,
+    /// YAML or JSON.
+    Manifest,
+    /// A Jsonnet program.
+    Jsonnet,
+}
+
 /// The rules of one source.
 #[derive(Debug, Default)]
 pub struct DirectoryRules {
     recurse: bool,
+    any_extension: bool,
     include: Option<GlobMatcher>,
     exclude: Option<GlobMatcher>,
     /// A pattern that cannot be read matches nothing.
@@ -25,6 +40,7 @@ impl From<&Source> for DirectoryRules {
         let include = matcher(&directory.include);
         Self {
             recurse: directory.recurse.unwrap_or_default(),
+            any_extension: directory.disable_extension_filter,
             broken_include: matches!(include, Some(None)),
             include: include.flatten(),
             exclude: matcher(&directory.exclude).flatten(),
@@ -33,15 +49,25 @@ impl From<&Source> for DirectoryRules {
 }
 
 impl DirectoryRules {
-    /// Whether the file at this path, relative to the source, is a manifest.
-    pub fn wants(&self, path: &str) -> bool {
+    /// Sub-directories count too.
+    pub fn recurse(&self) -> bool {
+        self.recurse
+    }
+
+    /// What the file at this path, relative to the source, is.
+    pub fn select(&self, path: &str) -> Selected {
         let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
-        if !matches!(extension, "yaml" | "yml" | "json") || (!self.recurse && path.contains('/')) || self.broken_include
-        {
-            return false;
-        }
-        self.include.as_ref().is_none_or(|glob| glob.is_match(path))
-            && !self.exclude.as_ref().is_some_and(|glob| glob.is_match(path))
+        let found = match extension {
+            "jsonnet" => Selected::Jsonnet,
+            "yaml" | "yml" | "json" => Selected::Manifest,
+            _ if self.any_extension => Selected::Manifest,
+            _ => Selected::No,
+        };
+        let wanted = (self.recurse || !path.contains('/'))
+            && !self.broken_include
+            && self.include.as_ref().is_none_or(|glob| glob.is_match(path))
+            && !self.exclude.as_ref().is_some_and(|glob| glob.is_match(path));
+        if wanted { found } else { Selected::No }
     }
 }
 
@@ -63,10 +89,14 @@ mod tests {
             (json!({"include": "{a,b}.yaml"}), "c.yaml", false),
             (json!({"exclude": "{c.json,d*}"}), "d1.yaml", false),
             (json!({"include": "[", "recurse": true}), "a.yaml", false),
+            (json!({"disableExtensionFilter": true}), "a.txt", true),
         ];
         for (directory, path, want) in cases {
             let source: Source = serde_json::from_value(json!({"repoURL": "r", "directory": directory})).unwrap();
-            assert_eq!(DirectoryRules::from(&source).wants(path), want, "{directory} {path}");
+            let want = if want { Selected::Manifest } else { Selected::No };
+            assert_eq!(DirectoryRules::from(&source).select(path), want, "{directory} {path}");
         }
+        assert_eq!(DirectoryRules::default().select("main.jsonnet"), Selected::Jsonnet);
+        assert_eq!(DirectoryRules::default().select("lib.libsonnet"), Selected::No);
     }
 }

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tako_bus::{Bucket, Bus, BusError, Event, RefRecord, TargetRecord, Work, WorkItem, WorkKind, WorkNote};
 use tako_engine::app::{AppKey, Application, Source};
 use tako_engine::parse::parse_manifests;
-use tako_engine::select::DirectoryRules;
+use tako_engine::select::{DirectoryRules, Selected};
 
 use crate::adapters::git::{GitCache, GitError, clean_path};
 use crate::runtime::stage::{Outcome, Stage};
@@ -92,7 +92,7 @@ pub(crate) fn render(git: &GitCache, source: &Source, commit: &str) -> Result<Re
                 file.path
             )));
         }
-        if !rules.wants(&file.path) {
+        if rules.select(&file.path) != Selected::Manifest {
             continue;
         }
         let name = if root.is_empty() { file.path.clone() } else { format!("{root}/{}", file.path) };
