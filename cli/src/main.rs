@@ -1,4 +1,5 @@
 //! The one binary `tako`: flags and wiring, no logic.
+mod manifests;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -18,11 +19,14 @@ struct Args {
 enum Command {
     /// Run the control plane, or some of its roles.
     Run(run::RunArgs),
+    /// Render an Application from a file, without a cluster
+    Manifests(manifests::ManifestsArgs),
 }
 
 fn main() -> anyhow::Result<()> {
     let Args { command } = Args::parse();
     match command {
         Command::Run(args) => run::run(args),
+        Command::Manifests(args) => manifests::manifests_of(args),
     }
 }
