@@ -50,5 +50,5 @@ pub mod tree;
 mod typed;
 pub mod updates;
 pub mod validate;
-//pub mod webhook;
+pub mod webhook;
 pub mod windows;
