@@ -7,7 +7,9 @@
 //! [`requests`] does so for users, and [`windows`] says when; [`hook`], [`options`] and [`plan`] order, [`progress`] and
 //! [`retry`] lead an operation through its plan; [`deletion`] takes an Application away; [`tree`] shows, with
 //! what nobody tracks ([`orphan`]); [`updates`] tells which changes count; [`actions`]
-//! are what users may do to one object. [`apply`] is what is sent, [`schema`] what is known of built-in kinds. [`repository`] knows whose credentials a URL gets. [`glob`], [`cron`], [`duration`] and [`repo_url`] read what Go reads.
+//! are what users may do to one object. [`apply`] is what is sent, [`schema`] what is known of built-in kinds. [`repository`]
+//! knows whose credentials a URL gets. [`glob`], [`cron`], [`duration`], [`semver`] and [`repo_url`] read what Go reads.
+//! [`webhook`] tells what was pushed and who follows it.
 //! [`problem`] is the table of what users are told.
 #[macro_use]
 mod shape;
@@ -44,10 +46,12 @@ pub mod retry;
 pub mod schema;
 pub mod scope;
 pub mod select;
+pub mod semver;
 pub mod source;
 pub mod tracking;
 pub mod tree;
 mod typed;
 pub mod updates;
 pub mod validate;
+pub mod webhook;
 pub mod windows;
