@@ -8,8 +8,9 @@
 //! [`retry`] lead an operation through its plan; [`deletion`] takes an Application away; [`tree`] shows, with
 //! what nobody tracks ([`orphan`]); [`updates`] tells which changes count; [`actions`]
 //! are what users may do to one object. [`apply`] is what is sent, [`schema`] what is known of built-in kinds. [`repository`]
-//! knows whose credentials a URL gets. [`glob`], [`cron`], [`duration`], [`semver`] and [`repo_url`] read what Go reads.
-//! [`webhook`] tells what was pushed and who follows it.
+//! knows whose credentials a URL gets, [`trust`] whom an installation trusts, [`integrity`] what must be signed.
+//! [`webhook`] tells what was pushed and who follows it. [`glob`], [`cron`], [`duration`], [`versions`] and [`repo_url`]
+//! read what Go reads.
 //! [`problem`] is the table of what users are told.
 #[macro_use]
 mod shape;
@@ -27,6 +28,7 @@ pub mod glob;
 pub mod health;
 pub mod hook;
 pub mod ignore;
+pub mod integrity;
 pub mod lua;
 pub mod managed_fields;
 mod merge;
@@ -46,12 +48,13 @@ pub mod retry;
 pub mod schema;
 pub mod scope;
 pub mod select;
-pub mod semver;
 pub mod source;
 pub mod tracking;
 pub mod tree;
+pub mod trust;
 mod typed;
 pub mod updates;
 pub mod validate;
+pub mod versions;
 pub mod webhook;
 pub mod windows;

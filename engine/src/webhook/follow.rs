@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::{Push, Reference};
 use crate::app::Source;
 use crate::repo_url::oci;
-use crate::semver::{Constraint, version};
+use crate::versions;
 
 /// The repositories, as their Applications write them, in which a push moved something that a source follows.
 pub fn followed<'a>(pushes: &[Push], sources: impl IntoIterator<Item = &'a Source>) -> BTreeSet<&'a str> {
@@ -57,7 +57,7 @@ fn tags(target: Option<&str>, tag: &str) -> bool {
 }
 
 fn admits(target: &str, tag: &str) -> bool {
-    version(tag).is_some_and(|version| Constraint::parse(target).is_some_and(|constraint| constraint.admits(&version)))
+    versions::highest(&[tag.to_owned()], target).is_some()
 }
 
 /// A chart is a repository under that of its source; or the source's URL has it all (Argo CD takes both).
