@@ -1,8 +1,10 @@
 //! The benchmarks. They print tables and judge nothing. `make bench` runs the first: N Applications of three ConfigMaps
 //! in one repository over HTTP, pushed to; `make bench ARGS="100 1000"` chooses the sizes. `make bench ARGS="idle 1000"`
-//! runs the second: N Applications of ten objects that nobody changes, and then one whose status changes all the time.
+//! runs the second, `render` the third, without a cluster: what renders cost, cold, cached and against the bare tools. The
+//! second: N Applications of ten objects that nobody changes, and then one whose status changes all the time.
 #![expect(clippy::print_stdout, reason = "it prints a table")]
 mod idle;
+mod render;
 mod usage;
 
 use std::fmt::Write as _;
@@ -128,9 +130,11 @@ fn measure(apps: usize) -> anyhow::Result<Line> {
 }
 
 fn main() -> anyhow::Result<()> {
-    if std::env::args().nth(1).as_deref() == Some("idle") {
-        let apps = std::env::args().nth(2).and_then(|size| size.parse().ok()).unwrap_or(1000);
-        return idle::run(apps);
+    let apps = std::env::args().nth(2).and_then(|size| size.parse().ok()).unwrap_or(1000);
+    match std::env::args().nth(1).as_deref() {
+        Some("idle") => return idle::run(apps),
+        Some("render") => return render::run(apps),
+        _ => {}
     }
     let mut sizes: Vec<usize> = std::env::args().skip(1).filter_map(|size| size.parse().ok()).collect();
     if sizes.is_empty() {
