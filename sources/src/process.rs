@@ -76,9 +76,11 @@ pub struct Program {
     dir: PathBuf,
     env: BTreeMap<String, OsString>,
     readable: Vec<PathBuf>,
+    writable: Vec<PathBuf>,
     stdin: Vec<u8>,
     time: Duration,
     output_bytes: usize,
+    file_bytes: u64,
     network: Network,
     secrets: Vec<String>,
 }
@@ -143,9 +145,11 @@ impl Program {
             dir: jail.to_owned(),
             env: BTreeMap::new(),
             readable: Vec::new(),
+            writable: Vec::new(),
             stdin: Vec::new(),
             time: TIME,
             output_bytes: OUTPUT_BYTES,
+            file_bytes: FILE_BYTES,
             network: Network::None,
             secrets: Vec::new(),
         }
@@ -186,6 +190,13 @@ impl Program {
         self
     }
 
+    /// A file or directory outside the jail that may be read and written.
+    #[must_use]
+    pub fn writable(mut self, path: impl Into<PathBuf>) -> Self {
+        self.writable.push(path.into());
+        self
+    }
+
     /// What it reads.
     #[must_use]
     pub fn stdin(mut self, bytes: Vec<u8>) -> Self {
@@ -204,6 +215,13 @@ impl Program {
     #[must_use]
     pub fn output_bytes(mut self, bytes: usize) -> Self {
         self.output_bytes = bytes;
+        self
+    }
+
+    /// How long a file it may write.
+    #[must_use]
+    pub fn file_bytes(mut self, bytes: u64) -> Self {
+        self.file_bytes = bytes;
         self
     }
 
@@ -245,7 +263,7 @@ impl Program {
         let started = Instant::now();
         let mut child = self.spawn()?;
         let group = Pid::from_child(&child);
-        limit(group);
+        limit(group, self.file_bytes);
         let input = child.stdin.take().map(|mut stdin| {
             let bytes = self.stdin.clone();
             // A program that reads nothing closes its end: that is no error.
@@ -351,7 +369,9 @@ impl Program {
         for path in DEVICES {
             created = allow(created, Path::new(path), AccessFs::from_all(abi))?;
         }
-        created = allow(created, &self.jail, AccessFs::from_all(abi))?;
+        for path in std::iter::once(&self.jail).chain(&self.writable) {
+            created = allow(created, path, AccessFs::from_all(abi))?;
+        }
         created.restrict_self().map(|_| ())
     }
 }
@@ -429,11 +449,11 @@ fn stop(child: &mut Child, group: Pid, gently: bool) {
     let _ = child.wait();
 }
 
-fn limit(pid: Pid) {
+fn limit(pid: Pid, file_bytes: u64) {
     let at_most = |bytes: u64| Rlimit { current: Some(bytes), maximum: Some(bytes) };
     // It may be gone already, which is no failure.
     let _ = rustix::process::prlimit(Some(pid), Resource::Data, at_most(MEMORY_BYTES));
-    let _ = rustix::process::prlimit(Some(pid), Resource::Fsize, at_most(FILE_BYTES));
+    let _ = rustix::process::prlimit(Some(pid), Resource::Fsize, at_most(file_bytes));
     let _ = rustix::process::prlimit(Some(pid), Resource::Core, at_most(0));
 }
 
