@@ -7,7 +7,7 @@
 //! [`requests`] does so for users, and [`windows`] says when; [`hook`], [`options`] and [`plan`] order, [`progress`] and
 //! [`retry`] lead an operation through its plan; [`deletion`] takes an Application away; [`tree`] shows, with
 //! what nobody tracks ([`orphan`]); [`updates`] tells which changes count; [`actions`]
-//! are what users may do to one object. [`apply`] is what is sent, [`schema`] what is known of built-in kinds. [`repository`] knows whose credentials a URL gets. [`glob`], [`cron`], [`duration`] and [`repo_url`] read what Go reads.
+//! are what users may do to one object. [`apply`] is what is sent, [`schema`] what is known of built-in kinds. [`repository`] knows whose credentials a URL gets. [`glob`], [`cron`], [`duration`], [`repo_url`] and [`versions`] read what Go reads.
 //! [`problem`] is the table of what users are told.
 #[macro_use]
 mod shape;
@@ -50,4 +50,5 @@ pub mod tree;
 mod typed;
 pub mod updates;
 pub mod validate;
+pub mod versions;
 pub mod windows;
