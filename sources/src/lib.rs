@@ -1,10 +1,12 @@
 //! Where target states come from: repositories, and the tools that turn their files into manifests. Knows nothing of clusters,
 //! of the bus and of the Applications' status, so that it serves the control plane and `tako manifests` alike.
 //!
-//! [`git`] keeps repositories; [`tree`] is what a render may read of one, and remembers what it did read; [`render`]
+//! [`git`] keeps repositories, [`charts`] and [`oci`] what Helm repositories and registries hold; [`tree`] is what a render may read of one, and remembers what it did read; [`render`]
 //! chooses the tool and runs it on a [`request`]; [`process`] is the jail in which programs run.
+pub mod charts;
 pub mod environment;
 pub mod git;
+pub mod oci;
 pub mod process;
 pub mod render;
 pub mod request;
@@ -16,3 +18,5 @@ mod helm;
 mod jsonnet;
 mod kustomize;
 mod plugin;
+#[cfg(test)]
+mod testing;
