@@ -56,5 +56,8 @@ mod typed;
 pub mod updates;
 pub mod validate;
 pub mod versions;
+<<<<<<< HEAD
 pub mod webhook;
+=======
+>>>>>>> ae841da
 pub mod windows;

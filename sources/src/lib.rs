@@ -1,11 +1,14 @@
 //! Where target states come from: repositories, and the tools that turn their files into manifests. Knows nothing of clusters,
 //! of the bus and of the Applications' status, so that it serves the control plane and `tako manifests` alike.
 //!
-//! [`store`] is the door: it answers where a wish points, by [`git`] and the others; [`tree`] is what a render may read of one, and remembers what it did read; [`render`]
+//! [`store`] is the door: it answers where a wish points, by [`git`], [`charts`] and [`oci`]; [`tree`] is what a render may
+//! read, and remembers what it did read; [`render`]
 //! chooses the tool and runs it on a [`request`]; [`process`] is the jail in which programs run.
+pub mod charts;
 pub mod environment;
 pub mod git;
 pub mod manifests;
+pub mod oci;
 pub mod process;
 pub mod render;
 pub mod request;
@@ -18,3 +21,5 @@ mod helm;
 mod jsonnet;
 mod kustomize;
 mod plugin;
+#[cfg(test)]
+mod testing;

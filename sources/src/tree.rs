@@ -343,7 +343,10 @@ impl Tree {
     fn root_id(&self) -> Result<String, TreeError> {
         match &self.root {
             Root::Commit(commit) => Ok(commit.tree_id()),
-            Root::Disk(_) => Ok(String::new()),
+            Root::Disk(root) => {
+                let found = fs::symlink_metadata(root.as_path()).map_err(|error| disk("", &error))?;
+                Ok(on_disk(String::new(), &found).id)
+            }
         }
     }
 
