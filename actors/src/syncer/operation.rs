@@ -239,7 +239,7 @@ impl Syncer {
                 self.note(app, plan, &progress, revision, "").await?;
                 fault::point("hook's end recorded");
                 for (at, delete) in ended {
-                    self.let_go(&plan.steps[at], delete).await?;
+                    self.let_go(&plan.steps[at], delete.then_some(&terms.cluster)).await?;
                 }
                 fault::point("hook let go");
             }
@@ -313,7 +313,8 @@ impl Syncer {
         let hooks = progress.stop(plan, why);
         self.note(app, plan, &progress, revision, why).await?;
         for at in hooks {
-            self.let_go(&plan.steps[at], true).await?;
+            // In our own name: what was begun must come to an end, whatever its account may by now.
+            self.let_go(&plan.steps[at], Some(&self.cluster)).await?;
         }
         Ok(Carried::Ended(Ended {
             phase: Phase::Failed,
