@@ -247,9 +247,9 @@ shape! {
         /// Only these.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         resources: Vec<SyncResource>,
-        /// `Name=value`.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        sync_options: Vec<String>,
+        /// `Name=value`. Absent: the Application's own; given, also as an empty list: these instead.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sync_options: Option<Vec<String>>,
         /// The commits, of several sources.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         revisions: Vec<String>,
