@@ -52,6 +52,8 @@ pub(crate) struct Compiled {
     pub(crate) scope: Arc<Scope>,
     /// Which changes count.
     pub(crate) updates: Arc<Updates>,
+    /// Labels shown with every node of a tree that has them (`resource.customLabels`).
+    pub(crate) labels: Arc<[String]>,
     /// What is wrong with the settings; what they said before still holds.
     pub(crate) problem: Option<String>,
 }
@@ -63,7 +65,8 @@ impl Compiled {
         let tracking = Tracking::compile(data).map(Arc::new).map_err(&mut take).unwrap_or(self.tracking.clone());
         let scope = Scope::compile(data).map(Arc::new).map_err(&mut take).unwrap_or(self.scope.clone());
         let updates = Updates::compile(data).map(Arc::new).map_err(&mut take).unwrap_or(self.updates.clone());
-        Self { tracking, scope, updates, problem: (!problems.is_empty()).then(|| problems.join("; ")) }
+        let labels = names(data.get("resource.customLabels")).into();
+        Self { tracking, scope, updates, labels, problem: (!problems.is_empty()).then(|| problems.join("; ")) }
     }
 }
 
@@ -229,8 +232,7 @@ impl Settings {
 
     /// `application.allowedNodeLabels`: labels of Nodes that a tree shows.
     pub(crate) fn node_labels(&self) -> Vec<String> {
-        let names = self.get("application.allowedNodeLabels").unwrap_or_default();
-        names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        names(self.get("application.allowedNodeLabels").as_ref())
     }
 
     /// Tells when something has another value.
@@ -263,6 +265,12 @@ impl Settings {
     }
 }
 
+/// A list with commas between.
+fn names(text: Option<&String>) -> Vec<String> {
+    let text = text.map(String::as_str).unwrap_or_default();
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 fn decides(key: &str) -> bool {
     key.starts_with("resource.") || tracking::SETTINGS.contains(&key)
 }
@@ -280,5 +288,7 @@ mod tests {
         let bad = good.next(&data("["));
         assert!(excludes(&bad) && bad.problem.is_some_and(|problem| problem.contains("resource.exclusions")));
         assert!(!excludes(&good.next(&data(""))));
+        let labels = BTreeMap::from([("resource.customLabels".to_owned(), "team, tier,,".to_owned())]);
+        assert_eq!(*good.next(&labels).labels, ["team", "tier"]);
     }
 }

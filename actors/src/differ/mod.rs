@@ -456,7 +456,11 @@ impl Differ {
             // Somebody wrote between our look and our word: look again.
             Err(error) if error.is_conflict() => {
                 let note = WorkNote { hard: item.note.hard, reason: "the Application changed meanwhile".to_owned() };
-                self.bus.wake(&Work::Compare { app: app.key() }, note, &item.cause).await?;
+                // Another hard refresh may have been asked for meanwhile: it wants a render of its own.
+                let answers = item.note.hard && app.asks_hard_refresh();
+                let app = app.key();
+                let again = if answers { Work::Render { app } } else { Work::Compare { app } };
+                self.bus.wake(&again, note, &item.cause).await?;
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),

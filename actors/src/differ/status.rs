@@ -2,7 +2,9 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
-use tako_engine::app::{Application, Condition, HEALTH_IN_TREE, HEALTH_SOURCE, HealthCode, REFRESH, SyncCode};
+use tako_engine::app::{
+    Application, Condition, HEALTH_IN_TREE, HEALTH_SOURCE, HealthCode, REFRESH, REFRESH_TIMESTAMP, SyncCode,
+};
 use tako_engine::health;
 use tako_engine::resource::ResourceKey;
 
@@ -203,7 +205,12 @@ pub(super) fn patch(app: &Application, next: &Next, at: &str, hard: bool) -> Val
         patch["status"] = Value::Object(status);
     }
     if refreshing {
-        patch["metadata"] = json!({"annotations": {REFRESH: null}});
+        // As read: a request that has come since is not answered yet.
+        let version = &app.metadata.resource_version;
+        patch["metadata"] = json!({"annotations": {REFRESH: null}, "resourceVersion": version});
+        if app.metadata.annotations.contains_key(REFRESH_TIMESTAMP) {
+            patch["metadata"]["annotations"][REFRESH_TIMESTAMP] = Value::Null;
+        }
     }
     patch
 }
@@ -423,8 +430,13 @@ mod tests {
         {
             let mut app = app(&json!({"source": {"repoURL": "r"}}));
             app.metadata.annotations.insert(REFRESH.into(), asked.into());
+            app.metadata.resource_version = "7".into();
             let patch = patch(&app, &next_status(&app, &verdict(), "t", &means), "t", hard);
             assert_eq!(patch.get("metadata").is_some(), answered, "{asked} {hard}");
+            if answered {
+                let metadata = json!({"annotations": {REFRESH: null}, "resourceVersion": "7"});
+                assert_eq!(patch["metadata"], metadata, "a request that comes meanwhile is not taken for answered");
+            }
         }
     }
 }

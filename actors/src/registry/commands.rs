@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tako_bus::{Bus, Command, CommandItem, Delivery, Reply};
-use tako_engine::app::{AppKey, Application, Operation, REFRESH, REFRESH_HARD};
+use tako_engine::app::{AppKey, Application, Operation, REFRESH, REFRESH_HARD, REFRESH_TIMESTAMP};
 use tako_engine::requests::{self, Code, Refusal};
 use tako_engine::windows::SyncWindow;
 
@@ -123,7 +123,7 @@ fn patch_for(
         }
         Command::Refresh { hard, .. } => {
             let kind = if *hard { REFRESH_HARD } else { "normal" };
-            Ok(Some(json!({"metadata": {"annotations": {REFRESH: kind}}})))
+            Ok(Some(json!({"metadata": {"annotations": {REFRESH: kind, REFRESH_TIMESTAMP: now.to_string()}}})))
         }
         Command::Terminate { .. } => {
             requests::check_terminate(app).map_err(refusal)?;
@@ -212,6 +212,10 @@ mod tests {
         let patch = patch_for(&app(Value::Null), &rollback(1), &[], now).unwrap().unwrap();
         assert_eq!(patch["operation"]["sync"]["revision"], "c1");
         assert_eq!(patch_for(&app(Value::Null), &rollback(2), &[], now).unwrap_err().code, 400);
+        let refresh =
+            patch_for(&app(Value::Null), &item(|app| Command::Refresh { app, hard: true }), &[], now).unwrap();
+        let annotations = json!({REFRESH: "hard", REFRESH_TIMESTAMP: "1970-01-01T00:00:00Z"});
+        assert_eq!(refresh.unwrap()["metadata"]["annotations"], annotations);
         let terminate = item(|app| Command::Terminate { app });
         assert_eq!(patch_for(&app(json!({"sync": {}})), &terminate, &[], now).unwrap_err().code, 400);
     }

@@ -2,7 +2,7 @@
 //! Pure: no git, no bus, no clock.
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use tako_engine::app::{AppKey, Application, REFRESH, REFRESH_HARD};
+use tako_engine::app::{AppKey, Application, REFRESH, REFRESH_HARD, REFRESH_TIMESTAMP};
 
 /// Who must be rendered, and whether with trust in no cache (a hard refresh).
 pub(super) type Waiting = HashMap<AppKey, bool>;
@@ -17,6 +17,8 @@ struct Following {
     /// Anything else of the source that changes what is rendered.
     rest: String,
     refresh: Option<String>,
+    /// Tells one request for a refresh from another.
+    asked_at: Option<String>,
 }
 
 impl Following {
@@ -73,6 +75,7 @@ impl State {
             path: crate::adapters::git::clean_path(source.path.as_deref().unwrap_or_default()).unwrap_or_default(),
             rest: format!("{:?}|{:?}|{:?}", source.path, source.directory, app.spec.destination),
             refresh: app.metadata.annotations.get(REFRESH).cloned(),
+            asked_at: app.metadata.annotations.get(REFRESH_TIMESTAMP).cloned(),
         });
         let before = self.apps.get(key).cloned();
         if before == next {
@@ -81,7 +84,8 @@ impl State {
         // The refresh annotation going away is our own doing.
         let only_refresh_done = match (&before, &next) {
             (Some(before), Some(next)) => {
-                next.refresh.is_none() && Following { refresh: None, ..before.clone() } == *next
+                let done = Following { refresh: None, asked_at: next.asked_at.clone(), ..before.clone() };
+                next.refresh.is_none() && done == *next
             }
             _ => false,
         };
@@ -256,6 +260,27 @@ mod tests {
         let mut names: Vec<_> = keys.into_iter().map(|key| key.name).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_newer_request_for_a_refresh_is_another_one() {
+        let mut state = State::default();
+        let mut asks = |refresh: Option<&str>, at: Option<&str>| {
+            let (key, mut app) = app("a", "apps/a", refresh);
+            app.metadata.annotations.extend(at.map(|at| (REFRESH_TIMESTAMP.to_owned(), at.to_owned())));
+            state.app_changed(&key, &app).is_some()
+        };
+        assert!(asks(None, None), "it is new");
+        for (refresh, at, polls) in [
+            (Some("normal"), Some("t1"), true),
+            (Some("normal"), Some("t1"), false),
+            (Some("normal"), Some("t2"), true),
+            (None, Some("t2"), false),
+            (None, None, false),
+            (Some("normal"), None, true),
+        ] {
+            assert_eq!(asks(refresh, at), polls, "{refresh:?} {at:?}");
+        }
     }
 
     #[test]
