@@ -10,6 +10,7 @@
 //! | [`syncer`] | an operation | applies, prunes, records | `sync.started`, `sync.finished`, audit |
 //! | [`authz`] | requests of the web | sign-in, sessions, webhook signatures | answers |
 mod adapters;
+mod app_events;
 mod authz;
 mod compared;
 mod comparing;

@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use crate::adapters::cluster::{Applications, Cluster, ClusterError};
 use crate::adapters::git::{GitCache, GitError};
+use crate::app_events::AppEvents;
 use crate::authz::Authz;
 use crate::comparing::Comparing;
 use crate::differ::Differ;
@@ -118,6 +119,7 @@ pub async fn start(
     let cluster = Cluster::new(kubernetes)?;
     let client = cluster.client();
     let rules = IgnoreRules::new(settings.clone());
+    let projects = Projects::start(bus.clone(), settings.clone());
     let shared = Shared {
         bus: bus.clone(),
         cluster: cluster.clone(),
@@ -126,7 +128,8 @@ pub async fn start(
         comparing: Comparing::new(settings.clone(), rules.clone()),
         rules,
         healths: Healths::new(settings.clone()),
-        projects: Projects::start(bus.clone(), settings.clone()),
+        events: AppEvents::new(client.clone(), settings.clone(), projects.clone()),
+        projects,
         settings: settings.clone(),
         alone: config.alone,
         control_namespace: namespace.clone(),

@@ -235,6 +235,12 @@ impl Settings {
         names(self.get("application.allowedNodeLabels").as_ref())
     }
 
+    /// `resource.includeEventLabelKeys` and `resource.excludeEventLabelKeys`: globs of the labels that an Event carries.
+    pub(crate) fn event_labels(&self) -> (Vec<String>, Vec<String>) {
+        let of = |key| names(self.get(key).as_ref());
+        (of("resource.includeEventLabelKeys"), of("resource.excludeEventLabelKeys"))
+    }
+
     /// Tells when something has another value.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()

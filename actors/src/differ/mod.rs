@@ -21,6 +21,7 @@ use tako_engine::{deletion, health, options, orphan, plan, tracking};
 
 pub(crate) use self::extras::{ExtrasError, tracked_extras};
 use crate::adapters::cluster::ClusterError;
+use crate::app_events::Told;
 use crate::comparing::CompareError;
 use crate::permits::{Grant, Permit, permit};
 use crate::projects::Found;
@@ -465,6 +466,7 @@ impl Differ {
             }
             Err(error) => return Err(error.into()),
         }
+        self.announce(&app, &next, wanted.is_some().then_some(verdict.revision.as_str()));
         if wanted.is_some() {
             let note = WorkNote { hard: false, reason: item.note.reason.clone() };
             self.bus.wake(&Work::Sync { app: app.key() }, note, &item.cause).await?;
@@ -485,6 +487,21 @@ impl Differ {
             }
         });
         Ok(look_again)
+    }
+
+    /// What the patch has changed, as Events. `begun`: the commit of an automated sync.
+    fn announce(&self, app: &Application, next: &status::Next, begun: Option<&str>) {
+        let before = app.status.as_ref();
+        let told = |what, before: Option<String>, after: String| {
+            let before = before.unwrap_or_default();
+            (before != after).then(|| Told::status(what, &before, &after))
+        };
+        let sync = told("sync", before.map(|old| format!("{:?}", old.sync.status)), format!("{:?}", next.sync));
+        let health = before.and_then(|old| old.health.status).map(|old| format!("{old:?}"));
+        let health = told("health", health, format!("{:?}", next.health));
+        for told in [sync, health, begun.map(Told::automated)].into_iter().flatten() {
+            self.events.tell(app, told);
+        }
     }
 }
 

@@ -12,8 +12,9 @@ use tako_engine::app::{AppKey, Application};
 use tako_engine::resource::{Manifest, ResourceKey};
 use tako_engine::tree::ResourceTree;
 
-use super::commands::{ATTEMPTS, refused};
+use super::commands::{ATTEMPTS, refused, user_of};
 use crate::adapters::cluster::{Applications, Cluster, ClusterError};
+use crate::app_events::{AppEvents, Told};
 use crate::healths::since_1970;
 use crate::settings::Settings;
 
@@ -48,12 +49,19 @@ pub(super) struct ResourceActions {
     cluster: Cluster,
     applications: Applications,
     settings: Settings,
+    events: AppEvents,
     compiled: Mutex<Option<(u64, Arc<Actions>)>>,
 }
 
 impl ResourceActions {
-    pub(super) fn new(bus: Bus, cluster: Cluster, applications: Applications, settings: Settings) -> Self {
-        Self { bus, cluster, applications, settings, compiled: Mutex::default() }
+    pub(super) fn new(
+        bus: Bus,
+        cluster: Cluster,
+        applications: Applications,
+        settings: Settings,
+        events: AppEvents,
+    ) -> Self {
+        Self { bus, cluster, applications, settings, events, compiled: Mutex::default() }
     }
 
     /// The actions under the settings of now.
@@ -144,6 +152,8 @@ impl ResourceActions {
             *begun = true;
             self.record(&owner, &key, (action, params), outcome, item).await?;
         }
+        let on = format!("{}/{}/{}", resource.group, resource.kind, resource.name);
+        self.events.tell(&owner, Told::action(user_of(item), action, &on));
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use tako_engine::validate::SpecProblem;
 
 use super::{Syncer, SyncerError, record};
 use crate::adapters::cluster::{Cluster, ClusterError};
+use crate::app_events::Told;
 use crate::differ::{condition, tracked_extras};
 use crate::permits::{Permit, destination_known, permit};
 use crate::runtime::fault;
@@ -123,6 +124,7 @@ impl Syncer {
         if live["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|one| one == hook::FINALIZER)) {
             self.cluster.release(key, hook::FINALIZER, uid).await?;
         }
+        self.events.tell(app, Told::deleted(&key.group, &key.kind, &key.name));
         let reason = format!("application {} was deleted with its resources", app.key());
         self.bus.audit(self.deletion_audit(app, Some(key), "Deleted", reason), &item.cause).await?;
         Ok(None)
@@ -268,6 +270,7 @@ impl Syncer {
             let mut conditions: Vec<_> = old.iter().filter(|known| known.r#type != told.r#type).cloned().collect();
             conditions.push(told);
             self.applications.patch(&app.key(), &json!({"status": {"conditions": conditions}})).await?;
+            self.events.tell(app, Told::held(problem));
         }
         Ok(Outcome::Again(LOOK_FAILED))
     }
