@@ -138,7 +138,9 @@ pub async fn start(
         Authz::start(bus, client.clone(), namespace.clone()).await?;
     }
     if has(Role::Syncer) {
-        stage::start(Syncer::new(shared.clone()), bus.clone(), pool.clone(), arbiter);
+        let syncer = Syncer::new(shared.clone());
+        syncer.clone().serve_plans().await?;
+        stage::start(syncer, bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Differ) {
         stage::start(Differ::start(shared.clone()), bus.clone(), pool.clone(), arbiter);

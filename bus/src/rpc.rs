@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tako_engine::actions::ActionInfo;
 use tako_engine::app::AppKey;
+use tako_engine::requests::SyncRequest;
 
 use crate::command::ResourceName;
 use crate::envelope::{decode, encode};
@@ -90,6 +91,15 @@ pub struct ActionsListed {
     pub message: String,
     /// The actions.
     pub actions: Vec<ActionInfo>,
+}
+
+/// What would a sync of the Application do? Answered by a [`crate::Document`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlanAsk {
+    /// Whose.
+    pub app: AppKey,
+    /// The sync that is thought of.
+    pub request: SyncRequest,
 }
 
 impl Bus {

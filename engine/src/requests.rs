@@ -22,6 +22,17 @@ pub enum Code {
     PermissionDenied,
 }
 
+impl Code {
+    /// As HTTP, with 412 for what is only not allowed now.
+    pub fn http(self) -> u16 {
+        match self {
+            Self::InvalidArgument => 400,
+            Self::PermissionDenied => 403,
+            Self::FailedPrecondition => 412,
+        }
+    }
+}
+
 /// Why a request is refused, in Argo CD's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]

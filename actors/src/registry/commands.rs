@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tako_bus::{Bus, Command, CommandItem, Delivery, Reply};
 use tako_engine::app::{AppKey, Application, Operation, REFRESH, REFRESH_HARD, REFRESH_TIMESTAMP};
-use tako_engine::requests::{self, Code, Refusal};
+use tako_engine::requests::{self, Refusal};
 use tako_engine::windows::SyncWindow;
 
 use super::actions::ResourceActions;
@@ -180,12 +180,7 @@ fn begin(app: &Application, item: &CommandItem, operation: &Operation) -> Value 
 }
 
 fn refusal(refusal: Refusal) -> Box<Reply> {
-    let code = match refusal.code {
-        Code::InvalidArgument => 400,
-        Code::PermissionDenied => 403,
-        Code::FailedPrecondition => 412,
-    };
-    Box::new(refused(code, refusal.message))
+    Box::new(refused(refusal.code.http(), refusal.message))
 }
 
 fn answer(app: &Application) -> Reply {

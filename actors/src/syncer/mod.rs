@@ -6,6 +6,7 @@ mod cascade;
 mod manifests;
 mod namespace;
 mod operation;
+mod preview;
 mod record;
 mod steps;
 mod trial;

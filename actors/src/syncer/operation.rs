@@ -134,7 +134,7 @@ impl Syncer {
             };
             self.emit(started, item);
             tracing::debug!(app = %app.key(), "the plan:\n{plan}");
-            let home = self.home(app, operation, plan, &terms).await?;
+            let home = self.home(app, operation, plan, &terms.cluster).await?;
             let stopped = self.try_out(app, operation, (plan, home.as_ref()), &mut progress, (grant, &terms)).await?;
             if let Some((phase, message)) = stopped {
                 let (revision, resources) = (revision.to_owned(), progress.entries(plan));
@@ -344,7 +344,8 @@ impl Syncer {
         Ok(newer.then_some(record.revision))
     }
 
-    async fn plan(
+    /// The plan of an operation that has begun.
+    pub(super) async fn plan(
         &self,
         app: &Application,
         operation: &Operation,

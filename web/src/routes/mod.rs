@@ -2,6 +2,7 @@
 mod actions;
 mod applications;
 mod live;
+mod plan;
 mod session;
 mod ui;
 mod webhook;
@@ -27,6 +28,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .configure(session::configure)
         .configure(applications::configure)
         .configure(actions::configure)
+        .configure(plan::configure)
         .configure(webhook::configure)
         .route("/api/v1/live", web::get().to(live::open))
         .service(
