@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tako_engine::app::{Application, SyncCode};
-use tako_engine::diff::{self, Choice, Inputs, Strategy};
+use tako_engine::diff::{self, Choice, Comparison, Inputs, Strategy};
 use tako_engine::ignore::Ignored;
 use tako_engine::resource::Manifest;
 use tako_engine::schema::Schemas;
@@ -23,6 +23,16 @@ pub(crate) enum CompareError {
     /// A rule or an object that cannot be followed.
     #[error("{0}")]
     Rule(String),
+}
+
+/// An object to be shown.
+pub(crate) struct Shown {
+    /// From git.
+    pub(crate) target: Option<Value>,
+    /// From the cluster.
+    pub(crate) live: Option<Value>,
+    /// `None`: it cannot be compared.
+    pub(crate) compared: Option<Comparison>,
 }
 
 type Read = Arc<Result<diff::Settings, String>>;
@@ -90,29 +100,84 @@ impl Comparing {
         if let Some(status) = self.compared.known(target, live, &ignored, &how).filter(|_| !anew) {
             return Ok(status);
         }
-        let (choice, predicted) = match choice {
-            Choice::ClientSide => (choice, None),
-            Choice::ServerSide { .. } => match cluster.apply(target, true).await {
-                // What the API server refuses is compared without its help; why, the sync tells.
-                Err(error) if error.is_refusal() => (Choice::ClientSide, None),
-                predicted => (choice, Some(predicted?)),
-            },
-        };
-        let (schemas, sides) = (self.schemas.clone(), (target.0.clone(), live.clone()));
+        let predicted = predict(cluster, target, choice).await?;
+        let sides = (Some(target.0.clone()), Some(live.clone()));
+        let status = self.between(settings, sides, ignored.clone(), predicted).await?.status;
+        self.compared.remember(target, live, &ignored, &how, status);
+        Ok(status)
+    }
+
+    async fn between(
+        &self,
+        settings: Read,
+        sides: (Option<Value>, Option<Value>),
+        ignored: Ignored,
+        (choice, predicted): (Choice, Option<Value>),
+    ) -> Result<Comparison, CompareError> {
+        let schemas = self.schemas.clone();
         let judge = move |ignored: &Ignored| {
-            let Ok(settings) = settings.as_ref() else { return Ok(SyncCode::Unknown) };
+            let settings = settings.as_ref().as_ref().map_err(Clone::clone)?;
             let strategy = match choice {
                 Choice::ClientSide => Strategy::ClientSide,
                 Choice::ServerSide { include_mutation_webhook } => {
                     Strategy::ServerSide { predicted: predicted.as_ref(), include_mutation_webhook }
                 }
             };
-            let (target, live) = (Some(&sides.0), Some(&sides.1));
+            let (target, live) = (sides.0.as_ref(), sides.1.as_ref());
             let inputs = Inputs { target, live, ignored, schemas: &schemas, settings, strategy };
-            diff::between(&inputs).map(|comparison| comparison.status)
+            diff::between(&inputs)
         };
-        let status = self.rules.within_bounds(ignored.clone(), judge).await.map_err(CompareError::Rule)?;
-        self.compared.remember(target, live, &ignored, &how, status);
-        Ok(status)
+        self.rules.within_bounds(ignored, judge).await.map_err(CompareError::Rule)
+    }
+
+    /// Both sides and what a sync would make of them, to be shown: Secrets are masked, on all sides alike. `tracked`
+    /// is live state as it is compared. Nothing is remembered.
+    pub(crate) async fn shown(
+        &self,
+        cluster: &Cluster,
+        (target, live, tracked): (Option<&Manifest>, Option<&Value>, Option<&Value>),
+        (ignored, choice): (Ignored, Choice),
+    ) -> Result<Shown, ClusterError> {
+        let (_, settings) = self.read();
+        let hidden = settings.as_ref().as_ref().map(|read| read.masked_annotations.clone()).unwrap_or_default();
+        let (choice, predicted) = match (target, live) {
+            (Some(target), Some(_)) => predict(cluster, target, choice).await?,
+            _ => (choice, None),
+        };
+        let target = target.map(|target| &target.0);
+        let (shown_target, shown_live) = diff::mask(target, live, &hidden);
+        let compared = match &predicted {
+            // The API server has seen the values: its prediction is masked with what it is compared with.
+            Some(_) => {
+                let sides = (target.cloned(), tracked.cloned());
+                let compared = self.between(settings, sides, ignored, (choice, predicted)).await;
+                compared.map(|compared| {
+                    let (predicted, live) = diff::mask(compared.predicted.as_ref(), compared.live.as_ref(), &hidden);
+                    Comparison { predicted, live, changed: Vec::new(), ..compared }
+                })
+            }
+            None => {
+                let sides = diff::mask(target, tracked, &hidden);
+                self.between(settings, sides, ignored, (choice, predicted)).await
+            }
+        };
+        // Why it cannot be compared, the Application's conditions tell.
+        Ok(Shown { target: shown_target, live: shown_live, compared: compared.ok() })
+    }
+}
+
+/// What the API server would make of the target, where it is asked for that.
+async fn predict(
+    cluster: &Cluster,
+    target: &Manifest,
+    choice: Choice,
+) -> Result<(Choice, Option<Value>), ClusterError> {
+    match choice {
+        Choice::ClientSide => Ok((choice, None)),
+        Choice::ServerSide { .. } => match cluster.apply(target, true).await {
+            // What the API server refuses is compared without its help; why, the sync tells.
+            Err(error) if error.is_refusal() => Ok((Choice::ClientSide, None)),
+            predicted => Ok((choice, Some(predicted?))),
+        },
     }
 }

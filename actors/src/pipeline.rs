@@ -143,7 +143,9 @@ pub async fn start(
         stage::start(syncer, bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Differ) {
-        stage::start(Differ::start(shared.clone()), bus.clone(), pool.clone(), arbiter);
+        let differ = Differ::start(shared.clone());
+        differ.clone().serve_managed().await?;
+        stage::start(differ, bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Observer) {
         // Rules of its own: what takes long here must not hold up comparisons.

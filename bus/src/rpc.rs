@@ -102,6 +102,15 @@ pub struct PlanAsk {
     pub request: SyncRequest,
 }
 
+/// What is target and live state of the objects that the Application manages? Answered by a [`crate::Document`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ManagedAsk {
+    /// Whose.
+    pub app: AppKey,
+    /// Of which objects; empty fields match all.
+    pub only: ResourceName,
+}
+
 impl Bus {
     /// Asks, and waits at most `timeout`.
     pub async fn request<Q: Serialize, R: DeserializeOwned>(

@@ -1,6 +1,7 @@
 //! Compares target and live state of one Application, judges health, writes Application.status, and
 //! decides automated sync. The deciding is in `tako_engine`; here truth is read and the verdict recorded.
 mod extras;
+mod managed;
 mod status;
 
 use std::collections::HashMap;

@@ -2,6 +2,7 @@
 mod actions;
 mod applications;
 mod live;
+mod managed;
 mod plan;
 mod session;
 mod ui;
@@ -29,6 +30,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .configure(applications::configure)
         .configure(actions::configure)
         .configure(plan::configure)
+        .configure(managed::configure)
         .configure(webhook::configure)
         .route("/api/v1/live", web::get().to(live::open))
         .service(
