@@ -1,6 +1,6 @@
 //! One object of the target state against live state, in the way that its Application chose (`tako_engine::diff`), with
 //! the settings of the moment. Each pair is judged once.
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tako_engine::app::{Application, SyncCode};
@@ -11,6 +11,7 @@ use tako_engine::schema::Schemas;
 
 use crate::adapters::cluster::{Cluster, ClusterError};
 use crate::compared::Compared;
+use crate::derived::Derived;
 use crate::ignored::IgnoreRules;
 use crate::settings::Settings;
 
@@ -44,20 +45,14 @@ pub(crate) struct Comparing {
     rules: IgnoreRules,
     compared: Compared,
     schemas: Arc<Schemas>,
-    /// The settings as read, under their number.
-    read: Arc<Mutex<Option<(u64, Read)>>>,
+    read: Derived<Result<diff::Settings, String>>,
 }
 
 impl Comparing {
     /// By these settings and rules.
     pub(crate) fn new(settings: Settings, rules: IgnoreRules) -> Self {
-        Self {
-            settings,
-            rules,
-            compared: Compared::default(),
-            schemas: Arc::new(Schemas::builtin()),
-            read: Arc::default(),
-        }
+        let read = Derived::new(settings.clone(), |key| key.starts_with("resource."), diff::Settings::read);
+        Self { settings, rules, compared: Compared::default(), schemas: Arc::new(Schemas::builtin()), read }
     }
 
     /// What is known of built-in kinds.
@@ -72,18 +67,6 @@ impl Comparing {
         diff::choose(compare, sync, self.settings.server_side_diff())
     }
 
-    fn read(&self) -> (u64, Read) {
-        let number = self.settings.number();
-        let mut held = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, read)) = held.as_ref().filter(|(known, _)| *known == number) {
-            return (number, read.clone());
-        }
-        let (number, data) = self.settings.snapshot();
-        let read: Read = Arc::new(diff::Settings::read(&data));
-        *held = Some((number, read.clone()));
-        (number, read)
-    }
-
     /// Synced or OutOfSync; `anew` whatever is known of the pair.
     pub(crate) async fn status(
         &self,
@@ -92,7 +75,7 @@ impl Comparing {
         live: &Value,
         (ignored, choice, anew): (Ignored, Choice, bool),
     ) -> Result<SyncCode, CompareError> {
-        let (number, settings) = self.read();
+        let (number, settings) = self.read.now();
         if let Err(problem) = settings.as_ref() {
             return Err(CompareError::Rule(problem.clone()));
         }
@@ -138,7 +121,7 @@ impl Comparing {
         (target, live, tracked): (Option<&Manifest>, Option<&Value>, Option<&Value>),
         (ignored, choice): (Ignored, Choice),
     ) -> Result<Shown, ClusterError> {
-        let (_, settings) = self.read();
+        let (_, settings) = self.read.now();
         let hidden = settings.as_ref().as_ref().map(|read| read.masked_annotations.clone()).unwrap_or_default();
         let (choice, predicted) = match (target, live) {
             (Some(target), Some(_)) => predict(cluster, target, choice).await?,

@@ -14,6 +14,7 @@ mod app_events;
 mod authz;
 mod compared;
 mod comparing;
+mod derived;
 mod differ;
 mod healths;
 mod ignored;
@@ -35,6 +36,11 @@ pub use pipeline::{PipelineConfig, Role, StartError, start};
 /// The time as Kubernetes writes it (RFC 3339, whole seconds, UTC).
 fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The clock that the engine has not.
+fn since_1970() -> std::time::Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Seconds since 1970.

@@ -103,35 +103,47 @@ impl Settings {
     /// Follows the bus from now on.
     pub(crate) fn start(bus: Bus) -> Self {
         let settings = Self::default();
-        let (current, changes, read) = (settings.current.clone(), settings.changes.clone(), settings.read.clone());
+        let view = settings.clone();
         tokio::spawn(async move {
             follow::<SettingsRecord, _>(bus, Bucket::Settings, |change| {
                 if let Change::Put { key, value, .. } = change {
-                    let mut current = current.write().unwrap_or_else(PoisonError::into_inner);
-                    if key == PARAMETERS {
-                        read.send_modify(|read| read.1 = true);
-                        if current.parameters != value {
-                            current.parameters = value;
-                            current.generation += 1;
-                            changes.send_replace(current.generation);
-                        }
-                        return;
-                    }
-                    if current.settings != value {
-                        current.compiled = current.compiled.next(&value.data);
-                        if let Some(problem) = &current.compiled.problem {
-                            tracing::warn!(problem, "what argocd-cm said before still holds");
-                        }
-                        current.settings = value;
-                        current.generation += 1;
-                        changes.send_replace(current.generation);
-                    }
-                    read.send_modify(|read| read.0 = true);
+                    view.take(&key, value);
                 }
             })
             .await;
         });
         settings
+    }
+
+    /// One of the two ConfigMaps is told of.
+    fn take(&self, map: &str, value: SettingsRecord) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if map == PARAMETERS {
+            self.read.send_modify(|read| read.1 = true);
+            if current.parameters != value {
+                current.parameters = value;
+                current.generation += 1;
+                self.changes.send_replace(current.generation);
+            }
+            return;
+        }
+        if current.settings != value {
+            current.compiled = current.compiled.next(&value.data);
+            if let Some(problem) = &current.compiled.problem {
+                tracing::warn!(problem, "what argocd-cm said before still holds");
+            }
+            current.settings = value;
+            current.generation += 1;
+            self.changes.send_replace(current.generation);
+        }
+        self.read.send_modify(|read| read.0 = true);
+    }
+
+    /// As if `argocd-cm` were told of.
+    #[cfg(test)]
+    pub(crate) fn put(&self, data: &[(&str, &str)]) {
+        let data = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.take(SETTINGS, SettingsRecord { data });
     }
 
     fn current(&self) -> RwLockReadGuard<'_, Current> {

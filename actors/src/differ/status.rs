@@ -8,7 +8,17 @@ use tako_engine::app::{
 use tako_engine::health;
 use tako_engine::resource::ResourceKey;
 
-use super::{ObjectVerdict, Verdict, condition};
+use super::judge::{ObjectVerdict, Verdict};
+
+/// A condition as the status carries it, with its time kept while the text is the same.
+pub(crate) fn condition(old: &[Condition], kind: &str, message: &str, at: &str) -> Condition {
+    old.iter().find(|known| known.r#type == kind && known.message == message).cloned().unwrap_or_else(|| Condition {
+        r#type: kind.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: Some(at.to_owned()),
+        ..Condition::default()
+    })
+}
 
 /// Condition types that the differ owns: those it does not find any more it takes away.
 const OWN: [&str; 8] = [
