@@ -43,6 +43,14 @@ fn since_1970() -> std::time::Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
+/// Tells one value from another within this process.
+fn hash_of(value: &impl serde::Serialize) -> u64 {
+    use std::hash::{Hash as _, Hasher as _};
+    let mut hasher = std::hash::DefaultHasher::new();
+    serde_json::to_string(value).unwrap_or_default().hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Seconds since 1970.
 fn unix_now() -> i64 {
     jiff::Timestamp::now().as_second()

@@ -17,6 +17,7 @@ fn users_are_shown_what_is_and_what_would_be() -> anyhow::Result<()> {
         labels_that_settings_name_are_in_the_tree,
         a_plan_is_seen_before_it_runs,
         no_secret_is_shown,
+        an_older_crd_is_lived_with,
     )
 }
 
@@ -199,4 +200,42 @@ fn no_secret_is_shown(world: &World) -> anyhow::Result<()> {
     let unsigned = world.http().get(world.url("/api/v1/applications/plan/sync-plan")).send()?;
     ensure!(unsigned.status().as_u16() == 401);
     Ok(())
+}
+
+/// Its CRD has no `summary.isAppOfApps`: an Application of Applications is written once, not at every comparison.
+fn an_older_crd_is_lived_with(world: &World) -> anyhow::Result<()> {
+    let field = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/summary/properties/isAppOfApps";
+    let older = json!([{"op": "remove", "path": field}]).to_string();
+    world.kubectl(&["patch", "crd", "applications.argoproj.io", "--type=json", "-p", &older])?;
+    world.push(REPO, &[("leaf/a.yaml", Some(&config_map("leaf", "1")))])?;
+    let leaf = world.application("leaf", REPO, "leaf", "leaf").to_string();
+    world.make(REPO, "parent", &[("leaf.json", &leaf), ("a.yaml", &config_map("a", "1"))], |app| {
+        app["spec"]["syncPolicy"]["automated"] = Value::Null;
+    })?;
+    world.until("the API server goes by the older CRD", |world| {
+        let written = json!({"status": {"summary": {"isAppOfApps": true}}}).to_string();
+        let arguments =
+            ["patch", "application", "parent", "-n", NAMESPACE, "--type=merge", "-o", "json", "-p", &written];
+        let stored: Value = serde_json::from_str(&world.kubectl(&arguments)?)?;
+        Ok(stored["status"]["summary"].get("isAppOfApps").is_none())
+    })?;
+    ensure!(world.sync("parent", &json!({}))?["phase"] == "Succeeded");
+    world.synced("parent", "")?;
+    world.until("the tree has the Application", |world| {
+        let tree = world.ask("parent/resource-tree", None)?;
+        Ok(tree["nodes"].as_array().is_some_and(|nodes| nodes.iter().any(|node| node["kind"] == "Application")))
+    })?;
+    // A label that git does not have has the object compared, with the same verdict. The first look writes once more.
+    let compare = |label: &str| -> anyhow::Result<Value> {
+        let labels = json!({"metadata": {"labels": {"looked": label}}});
+        world.patch("configmap", "parent", "a", &labels)?;
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        Ok(world.app("parent")?["metadata"]["resourceVersion"].clone())
+    };
+    let version = compare("1")?;
+    for label in ["2", "3"] {
+        ensure!(compare(label)? == version, "written again though nothing is another: {}", world.app("parent")?);
+    }
+    world.patch("configmap", "parent", "a", &json!({"data": {"value": "2"}}))?;
+    world.compared("parent", "", "OutOfSync")
 }

@@ -8,13 +8,14 @@ mod record;
 mod status;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tako_bus::{Bucket, BusError, TargetRecord, Work, WorkItem, WorkKind, WorkNote};
 use tako_engine::app::{AppKey, Phase};
 
 pub(crate) use self::extras::{ExtrasError, tracked_extras};
+use self::status::Curtailed;
 pub(crate) use self::status::condition;
 use crate::adapters::cluster::ClusterError;
 use crate::projects::Found;
@@ -34,6 +35,8 @@ pub(crate) struct Differ {
     shared: Shared,
     /// The projects, by name, under which Applications were judged last.
     judged: Mutex<HashMap<String, Found>>,
+    /// What the API server stores otherwise than it was written, of Applications that have any.
+    curtailed: Mutex<HashMap<AppKey, Curtailed>>,
 }
 
 impl std::ops::Deref for Differ {
@@ -56,7 +59,7 @@ enum DifferError {
 impl Differ {
     /// The stage, with the loop that has all compared anew under new settings.
     pub(crate) fn start(shared: Shared) -> Arc<Self> {
-        let differ = Arc::new(Self { shared, judged: Mutex::default() });
+        let differ = Arc::new(Self { shared, judged: Mutex::default(), curtailed: Mutex::default() });
         tokio::spawn(differ.clone().compare_again());
         differ
     }
@@ -67,7 +70,10 @@ impl Differ {
             return Ok(None);
         };
         self.settings.ready().await;
-        let Some(app) = self.applications.get(key).await? else { return Ok(None) };
+        let Some(app) = self.applications.get(key).await? else {
+            self.curtailed.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            return Ok(None);
+        };
         if app.metadata.deletion_timestamp.is_some() || app.skips_reconcile() {
             return Ok(None);
         }

@@ -1,8 +1,9 @@
 //! What follows from a judgement: the status, automated sync, and who is told. One patch with what was read as its
 //! condition.
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tako_bus::{Event, Work, WorkItem, WorkNote};
 use tako_engine::app::Application;
 use tako_engine::automation::{self, Decision};
@@ -48,7 +49,8 @@ impl Differ {
         let moment = jiff::Timestamp::now();
         let decision = automation::decide(&app, &facts, moment);
         let mut look_again = None;
-        let mut patch = status::patch(&app, &next, &at, item.note.hard);
+        let curtailed = self.curtailed.lock().unwrap_or_else(PoisonError::into_inner).get(&app.key()).cloned();
+        let mut patch = status::patch(&app, &next, &at, item.note.hard, &curtailed.unwrap_or_default());
         if let Some(finalizers) = verdict
             .deletion_hooks
             .and_then(|(before, after)| deletion::with_hooks(&app.metadata.finalizers, before, after))
@@ -79,7 +81,7 @@ impl Differ {
             return Ok(look_again);
         }
         match self.applications.patch(&app.key(), &patch).await {
-            Ok(_) => {}
+            Ok(stored) => self.remember_curtailed(&stored, &next, &patch),
             // Somebody wrote between our look and our word: look again.
             Err(error) if error.is_conflict() => {
                 let note = WorkNote { hard: item.note.hard, reason: "the Application changed meanwhile".to_owned() };
@@ -113,6 +115,15 @@ impl Differ {
             }
         });
         Ok(look_again)
+    }
+
+    fn remember_curtailed(&self, stored: &Application, next: &status::Next, sent: &Value) {
+        let mut known = self.curtailed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut curtailed = known.remove(&stored.key()).unwrap_or_default();
+        curtailed.take(stored, next, sent);
+        if !curtailed.is_empty() {
+            known.insert(stored.key(), curtailed);
+        }
     }
 
     /// What the patch has changed, as Events. `begun`: the commit of an automated sync.

@@ -7,7 +7,6 @@ mod commands;
 mod projects;
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -22,6 +21,7 @@ use tako_engine::app::{AppKey, Application, Phase};
 use self::actions::ResourceActions;
 use self::commands::Hands;
 use crate::adapters::cluster::{Applications, application};
+use crate::hash_of;
 use crate::settings::{self, SettingsRecord};
 use crate::shared::Shared;
 
@@ -239,11 +239,4 @@ impl Registry {
             }
         }
     }
-}
-
-/// Tells one value from another within this process.
-fn hash_of(value: &impl serde::Serialize) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    serde_json::to_string(value).unwrap_or_default().hash(&mut hasher);
-    hasher.finish()
 }
