@@ -1,16 +1,17 @@
 //! One object of the target state against live state, in the way that its Application chose (`tako_engine::diff`), with
 //! the settings of the moment. Each pair is judged once.
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tako_engine::app::{Application, SyncCode};
-use tako_engine::diff::{self, Choice, Inputs, Strategy};
+use tako_engine::diff::{self, Choice, Comparison, Inputs, Strategy};
 use tako_engine::ignore::Ignored;
 use tako_engine::resource::Manifest;
 use tako_engine::schema::Schemas;
 
 use crate::adapters::cluster::{Cluster, ClusterError};
 use crate::compared::Compared;
+use crate::derived::Derived;
 use crate::ignored::IgnoreRules;
 use crate::settings::Settings;
 
@@ -25,6 +26,16 @@ pub(crate) enum CompareError {
     Rule(String),
 }
 
+/// An object to be shown.
+pub(crate) struct Shown {
+    /// From git.
+    pub(crate) target: Option<Value>,
+    /// From the cluster.
+    pub(crate) live: Option<Value>,
+    /// `None`: it cannot be compared.
+    pub(crate) compared: Option<Comparison>,
+}
+
 type Read = Arc<Result<diff::Settings, String>>;
 
 /// The comparison; cheap to clone.
@@ -34,20 +45,14 @@ pub(crate) struct Comparing {
     rules: IgnoreRules,
     compared: Compared,
     schemas: Arc<Schemas>,
-    /// The settings as read, under their number.
-    read: Arc<Mutex<Option<(u64, Read)>>>,
+    read: Derived<Result<diff::Settings, String>>,
 }
 
 impl Comparing {
     /// By these settings and rules.
     pub(crate) fn new(settings: Settings, rules: IgnoreRules) -> Self {
-        Self {
-            settings,
-            rules,
-            compared: Compared::default(),
-            schemas: Arc::new(Schemas::builtin()),
-            read: Arc::default(),
-        }
+        let read = Derived::new(settings.clone(), |key| key.starts_with("resource."), diff::Settings::read);
+        Self { settings, rules, compared: Compared::default(), schemas: Arc::new(Schemas::builtin()), read }
     }
 
     /// What is known of built-in kinds.
@@ -62,18 +67,6 @@ impl Comparing {
         diff::choose(compare, sync, self.settings.server_side_diff())
     }
 
-    fn read(&self) -> (u64, Read) {
-        let number = self.settings.number();
-        let mut held = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, read)) = held.as_ref().filter(|(known, _)| *known == number) {
-            return (number, read.clone());
-        }
-        let (number, data) = self.settings.snapshot();
-        let read: Read = Arc::new(diff::Settings::read(&data));
-        *held = Some((number, read.clone()));
-        (number, read)
-    }
-
     /// Synced or OutOfSync; `anew` whatever is known of the pair.
     pub(crate) async fn status(
         &self,
@@ -82,7 +75,7 @@ impl Comparing {
         live: &Value,
         (ignored, choice, anew): (Ignored, Choice, bool),
     ) -> Result<SyncCode, CompareError> {
-        let (number, settings) = self.read();
+        let (number, settings) = self.read.now();
         if let Err(problem) = settings.as_ref() {
             return Err(CompareError::Rule(problem.clone()));
         }
@@ -90,29 +83,84 @@ impl Comparing {
         if let Some(status) = self.compared.known(target, live, &ignored, &how).filter(|_| !anew) {
             return Ok(status);
         }
-        let (choice, predicted) = match choice {
-            Choice::ClientSide => (choice, None),
-            Choice::ServerSide { .. } => match cluster.apply(target, true).await {
-                // What the API server refuses is compared without its help; why, the sync tells.
-                Err(error) if error.is_refusal() => (Choice::ClientSide, None),
-                predicted => (choice, Some(predicted?)),
-            },
-        };
-        let (schemas, sides) = (self.schemas.clone(), (target.0.clone(), live.clone()));
+        let predicted = predict(cluster, target, choice).await?;
+        let sides = (Some(target.0.clone()), Some(live.clone()));
+        let status = self.between(settings, sides, ignored.clone(), predicted).await?.status;
+        self.compared.remember(target, live, &ignored, &how, status);
+        Ok(status)
+    }
+
+    async fn between(
+        &self,
+        settings: Read,
+        sides: (Option<Value>, Option<Value>),
+        ignored: Ignored,
+        (choice, predicted): (Choice, Option<Value>),
+    ) -> Result<Comparison, CompareError> {
+        let schemas = self.schemas.clone();
         let judge = move |ignored: &Ignored| {
-            let Ok(settings) = settings.as_ref() else { return Ok(SyncCode::Unknown) };
+            let settings = settings.as_ref().as_ref().map_err(Clone::clone)?;
             let strategy = match choice {
                 Choice::ClientSide => Strategy::ClientSide,
                 Choice::ServerSide { include_mutation_webhook } => {
                     Strategy::ServerSide { predicted: predicted.as_ref(), include_mutation_webhook }
                 }
             };
-            let (target, live) = (Some(&sides.0), Some(&sides.1));
+            let (target, live) = (sides.0.as_ref(), sides.1.as_ref());
             let inputs = Inputs { target, live, ignored, schemas: &schemas, settings, strategy };
-            diff::between(&inputs).map(|comparison| comparison.status)
+            diff::between(&inputs)
         };
-        let status = self.rules.within_bounds(ignored.clone(), judge).await.map_err(CompareError::Rule)?;
-        self.compared.remember(target, live, &ignored, &how, status);
-        Ok(status)
+        self.rules.within_bounds(ignored, judge).await.map_err(CompareError::Rule)
+    }
+
+    /// Both sides and what a sync would make of them, to be shown: Secrets are masked, on all sides alike. `tracked`
+    /// is live state as it is compared. Nothing is remembered.
+    pub(crate) async fn shown(
+        &self,
+        cluster: &Cluster,
+        (target, live, tracked): (Option<&Manifest>, Option<&Value>, Option<&Value>),
+        (ignored, choice): (Ignored, Choice),
+    ) -> Result<Shown, ClusterError> {
+        let (_, settings) = self.read.now();
+        let hidden = settings.as_ref().as_ref().map(|read| read.masked_annotations.clone()).unwrap_or_default();
+        let (choice, predicted) = match (target, live) {
+            (Some(target), Some(_)) => predict(cluster, target, choice).await?,
+            _ => (choice, None),
+        };
+        let target = target.map(|target| &target.0);
+        let (shown_target, shown_live) = diff::mask(target, live, &hidden);
+        let compared = match &predicted {
+            // The API server has seen the values: its prediction is masked with what it is compared with.
+            Some(_) => {
+                let sides = (target.cloned(), tracked.cloned());
+                let compared = self.between(settings, sides, ignored, (choice, predicted)).await;
+                compared.map(|compared| {
+                    let (predicted, live) = diff::mask(compared.predicted.as_ref(), compared.live.as_ref(), &hidden);
+                    Comparison { predicted, live, changed: Vec::new(), ..compared }
+                })
+            }
+            None => {
+                let sides = diff::mask(target, tracked, &hidden);
+                self.between(settings, sides, ignored, (choice, predicted)).await
+            }
+        };
+        // Why it cannot be compared, the Application's conditions tell.
+        Ok(Shown { target: shown_target, live: shown_live, compared: compared.ok() })
+    }
+}
+
+/// What the API server would make of the target, where it is asked for that.
+async fn predict(
+    cluster: &Cluster,
+    target: &Manifest,
+    choice: Choice,
+) -> Result<(Choice, Option<Value>), ClusterError> {
+    match choice {
+        Choice::ClientSide => Ok((choice, None)),
+        Choice::ServerSide { .. } => match cluster.apply(target, true).await {
+            // What the API server refuses is compared without its help; why, the sync tells.
+            Err(error) if error.is_refusal() => Ok((Choice::ClientSide, None)),
+            predicted => Ok((choice, Some(predicted?))),
+        },
     }
 }

@@ -1,68 +1,34 @@
-//! The rules of health, compiled once for each state of the settings that they come from. Shared by observer, differ
-//! and syncer, so that an object is as healthy for one as for the other.
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+//! The rules of health under the settings of now. Shared by observer, differ and syncer, so that an object is as healthy
+//! for one as for the other.
+use std::sync::Arc;
 
 use tako_engine::health::HealthRules;
 
+use crate::derived::Derived;
 use crate::settings::Settings;
-
-struct Held {
-    /// The settings' number at the last look.
-    settings: u64,
-    /// What the rules were made of.
-    parts: BTreeMap<String, String>,
-    rules: Arc<HealthRules>,
-}
+use crate::since_1970;
 
 /// The memory; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Healths {
-    settings: Settings,
-    held: Arc<Mutex<Option<Held>>>,
-}
+pub(crate) struct Healths(Derived<HealthRules>);
 
 impl Healths {
     /// The rules of these settings.
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, held: Arc::default() }
+        Self(Derived::new(settings, decides_health, |parts| HealthRules::compile(parts, since_1970)))
     }
 
     /// The rules of now.
     pub(crate) fn now(&self) -> Arc<HealthRules> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        // Asked for every object: the data is copied only when it is another.
-        if let Some(held) = held.as_ref().filter(|held| held.settings == self.settings.number()) {
-            return held.rules.clone();
-        }
-        let (number, data) = self.settings.snapshot();
-        let parts = parts(data);
-        let known = held.take();
-        let rules = match known {
-            Some(known) if known.parts == parts => known.rules,
-            _ => Arc::new(HealthRules::compile(&parts, since_1970)),
-        };
-        *held = Some(Held { settings: number, parts, rules: rules.clone() });
-        rules
+        self.0.now().1
     }
 }
 
-/// What decides health.
-fn parts(data: BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn decides_health(key: &str) -> bool {
     const WHOLE: &str = "resource.customizations";
-    let of_health = |key: &str| {
-        key == WHOLE
-            || key
-                .strip_prefix(WHOLE)
-                .is_some_and(|rest| rest.starts_with(".health.") || rest.starts_with(".useOpenLibs."))
-    };
-    data.into_iter().filter(|(key, _)| of_health(key)).collect()
-}
-
-/// The clock that the engine has not.
-pub(crate) fn since_1970() -> Duration {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+    let part =
+        key.strip_prefix(WHOLE).is_some_and(|rest| rest.starts_with(".health.") || rest.starts_with(".useOpenLibs."));
+    key == WHOLE || part
 }
 
 #[cfg(test)]
@@ -71,17 +37,15 @@ mod tests {
 
     #[test]
     fn health_hangs_on_its_own_settings() {
-        let data = [
+        for (key, counts) in [
             ("resource.customizations", true),
             ("resource.customizations.health.x_Y", true),
             ("resource.customizations.useOpenLibs.x_Y", true),
             ("resource.customizations.actions.x_Y", false),
             ("resource.customizationsx", false),
             ("timeout.reconciliation", false),
-        ];
-        for (key, counts) in data {
-            let found = parts(BTreeMap::from([(key.to_owned(), String::new())]));
-            assert_eq!(found.len(), usize::from(counts), "{key}");
+        ] {
+            assert_eq!(decides_health(key), counts, "{key}");
         }
     }
 }

@@ -10,9 +10,11 @@
 //! | [`syncer`] | an operation | applies, prunes, records | `sync.started`, `sync.finished`, audit |
 //! | [`authz`] | requests of the web | sign-in, sessions, webhook signatures | answers |
 mod adapters;
+mod app_events;
 mod authz;
 mod compared;
 mod comparing;
+mod derived;
 mod differ;
 mod healths;
 mod ignored;
@@ -35,6 +37,19 @@ pub use pipeline::{PipelineConfig, Role, StartError, start};
 /// The time as Kubernetes writes it (RFC 3339, whole seconds, UTC).
 fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The clock that the engine has not.
+fn since_1970() -> std::time::Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Tells one value from another within this process.
+fn hash_of(value: &impl serde::Serialize) -> u64 {
+    use std::hash::{Hash as _, Hasher as _};
+    let mut hasher = std::hash::DefaultHasher::new();
+    serde_json::to_string(value).unwrap_or_default().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Seconds since 1970.

@@ -2,11 +2,14 @@
 use std::path::PathBuf;
 
 use tako_bus::{Bus, BusError};
+use tako_sources::git::GitSettings;
 use tako_sources::request::RenderError;
 use tokio::runtime::Handle;
 
 use crate::adapters::cluster::{Applications, Cluster, ClusterError};
 use crate::adapters::repositories::RepositorySecrets;
+use crate::adapters::trust;
+use crate::app_events::AppEvents;
 use crate::authz::Authz;
 use crate::comparing::Comparing;
 use crate::differ::Differ;
@@ -69,8 +72,10 @@ pub struct PipelineConfig {
     pub namespace: String,
     /// No other process is on this bus.
     pub alone: bool,
-    /// Where git caches live.
+    /// Where the caches of repositories live.
     pub data_dir: PathBuf,
+    /// `file://` repositories may be read: only where whoever writes Applications may read this machine's disk.
+    pub allow_file_repositories: bool,
 }
 
 /// Why the actors could not start.
@@ -121,7 +126,11 @@ pub async fn start(
     let client = cluster.client();
     let rules = IgnoreRules::new(settings.clone());
     let secrets = RepositorySecrets::start(client.clone(), &namespace);
-    let sources = Sources::open(&config.data_dir, secrets, cluster.clone(), settings.clone(), namespace.clone())?;
+    let projects = Projects::start(bus.clone(), settings.clone());
+    let git = GitSettings { allow_file: config.allow_file_repositories, ..GitSettings::default() };
+    let knows = (cluster.clone(), settings.clone(), projects.clone());
+    let sources = Sources::open((&config.data_dir, git), secrets, knows, namespace.clone())?;
+    trust::follow(client.clone(), &namespace, sources.store.clone());
     let shared = Shared {
         bus: bus.clone(),
         cluster: cluster.clone(),
@@ -130,7 +139,8 @@ pub async fn start(
         comparing: Comparing::new(settings.clone(), rules.clone()),
         rules,
         healths: Healths::new(settings.clone()),
-        projects: Projects::start(bus.clone(), settings.clone()),
+        events: AppEvents::new(client.clone(), settings.clone(), projects.clone()),
+        projects,
         settings: settings.clone(),
         alone: config.alone,
         control_namespace: namespace.clone(),
@@ -139,10 +149,14 @@ pub async fn start(
         Authz::start(bus, client.clone(), namespace.clone()).await?;
     }
     if has(Role::Syncer) {
-        stage::start(Syncer::new(shared.clone()), bus.clone(), pool.clone(), arbiter);
+        let syncer = Syncer::new(shared.clone());
+        syncer.clone().serve_plans().await?;
+        stage::start(syncer, bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Differ) {
-        stage::start(Differ::start(shared.clone()), bus.clone(), pool.clone(), arbiter);
+        let differ = Differ::start(shared.clone());
+        differ.clone().serve_managed().await?;
+        stage::start(differ, bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Observer) {
         // Rules of its own: what takes long here must not hold up comparisons.

@@ -55,6 +55,8 @@ pub(crate) struct Compiled {
     pub(crate) updates: Arc<Updates>,
     /// How sources are rendered.
     pub(crate) rendering: Arc<RenderSettings>,
+    /// Labels shown with every node of a tree that has them (`resource.customLabels`).
+    pub(crate) labels: Arc<[String]>,
     /// What is wrong with the settings; what they said before still holds.
     pub(crate) problem: Option<String>,
 }
@@ -66,8 +68,10 @@ impl Compiled {
         let tracking = Tracking::compile(data).map(Arc::new).map_err(&mut take).unwrap_or(self.tracking.clone());
         let scope = Scope::compile(data).map(Arc::new).map_err(&mut take).unwrap_or(self.scope.clone());
         let updates = Updates::compile(data).map(Arc::new).map_err(&mut take).unwrap_or(self.updates.clone());
+        let labels = names(data.get("resource.customLabels")).into();
         let rendering = Arc::new(RenderSettings::from_data(data, parameters));
-        Self { tracking, scope, updates, rendering, problem: (!problems.is_empty()).then(|| problems.join("; ")) }
+        let problem = (!problems.is_empty()).then(|| problems.join("; "));
+        Self { tracking, scope, updates, rendering, labels, problem }
     }
 }
 
@@ -104,36 +108,48 @@ impl Settings {
     /// Follows the bus from now on.
     pub(crate) fn start(bus: Bus) -> Self {
         let settings = Self::default();
-        let (current, changes, read) = (settings.current.clone(), settings.changes.clone(), settings.read.clone());
+        let view = settings.clone();
         tokio::spawn(async move {
             follow::<SettingsRecord, _>(bus, Bucket::Settings, |change| {
                 if let Change::Put { key, value, .. } = change {
-                    let mut current = current.write().unwrap_or_else(PoisonError::into_inner);
-                    if key == PARAMETERS {
-                        read.send_modify(|read| read.1 = true);
-                        if current.parameters != value {
-                            current.compiled = current.compiled.next(&current.settings.data, &value.data);
-                            current.parameters = value;
-                            current.generation += 1;
-                            changes.send_replace(current.generation);
-                        }
-                        return;
-                    }
-                    if current.settings != value {
-                        current.compiled = current.compiled.next(&value.data, &current.parameters.data);
-                        if let Some(problem) = &current.compiled.problem {
-                            tracing::warn!(problem, "what argocd-cm said before still holds");
-                        }
-                        current.settings = value;
-                        current.generation += 1;
-                        changes.send_replace(current.generation);
-                    }
-                    read.send_modify(|read| read.0 = true);
+                    view.take(&key, value);
                 }
             })
             .await;
         });
         settings
+    }
+
+    /// One of the two ConfigMaps is told of.
+    fn take(&self, map: &str, value: SettingsRecord) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if map == PARAMETERS {
+            self.read.send_modify(|read| read.1 = true);
+            if current.parameters != value {
+                current.compiled = current.compiled.next(&current.settings.data, &value.data);
+                current.parameters = value;
+                current.generation += 1;
+                self.changes.send_replace(current.generation);
+            }
+            return;
+        }
+        if current.settings != value {
+            current.compiled = current.compiled.next(&value.data, &current.parameters.data);
+            if let Some(problem) = &current.compiled.problem {
+                tracing::warn!(problem, "what argocd-cm said before still holds");
+            }
+            current.settings = value;
+            current.generation += 1;
+            self.changes.send_replace(current.generation);
+        }
+        self.read.send_modify(|read| read.0 = true);
+    }
+
+    /// As if `argocd-cm` were told of.
+    #[cfg(test)]
+    pub(crate) fn put(&self, data: &[(&str, &str)]) {
+        let data = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.take(SETTINGS, SettingsRecord { data });
     }
 
     fn current(&self) -> RwLockReadGuard<'_, Current> {
@@ -245,8 +261,13 @@ impl Settings {
 
     /// `application.allowedNodeLabels`: labels of Nodes that a tree shows.
     pub(crate) fn node_labels(&self) -> Vec<String> {
-        let names = self.get("application.allowedNodeLabels").unwrap_or_default();
-        names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        names(self.get("application.allowedNodeLabels").as_ref())
+    }
+
+    /// `resource.includeEventLabelKeys` and `resource.excludeEventLabelKeys`: globs of the labels that an Event carries.
+    pub(crate) fn event_labels(&self) -> (Vec<String>, Vec<String>) {
+        let of = |key| names(self.get(key).as_ref());
+        (of("resource.includeEventLabelKeys"), of("resource.excludeEventLabelKeys"))
     }
 
     /// Tells when something has another value.
@@ -279,6 +300,12 @@ impl Settings {
     }
 }
 
+/// A list with commas between.
+fn names(text: Option<&String>) -> Vec<String> {
+    let text = text.map(String::as_str).unwrap_or_default();
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 fn decides(key: &str) -> bool {
     key.starts_with("resource.") || tracking::SETTINGS.contains(&key)
 }
@@ -297,5 +324,7 @@ mod tests {
         let bad = good.next(&data("["), &none);
         assert!(excludes(&bad) && bad.problem.is_some_and(|problem| problem.contains("resource.exclusions")));
         assert!(!excludes(&good.next(&data(""), &none)));
+        let labels = BTreeMap::from([("resource.customLabels".to_owned(), "team, tier,,".to_owned())]);
+        assert_eq!(*good.next(&labels, &none).labels, ["team", "tier"]);
     }
 }

@@ -2,6 +2,7 @@
 use tako_bus::Bus;
 
 use crate::adapters::cluster::{Applications, Cluster};
+use crate::app_events::AppEvents;
 use crate::comparing::Comparing;
 use crate::healths::Healths;
 use crate::ignored::IgnoreRules;
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) rules: IgnoreRules,
     /// How health is judged.
     pub(crate) healths: Healths,
+    /// Kubernetes Events on Applications.
+    pub(crate) events: AppEvents,
     /// The AppProjects.
     pub(crate) projects: Projects,
     /// The settings.

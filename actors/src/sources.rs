@@ -3,13 +3,16 @@
 use std::path::Path;
 
 use tako_engine::app::Application;
+use tako_engine::integrity::{self, Demand};
 use tako_engine::repository::Repositories;
 use tako_engine::source::Source;
+use tako_sources::git::GitSettings;
 use tako_sources::request::{AppInfo, RenderError, Request};
-use tako_sources::store::{Store, Surroundings};
+use tako_sources::store::{Found, Store, Surroundings};
 
 use crate::adapters::cluster::Cluster;
 use crate::adapters::repositories::RepositorySecrets;
+use crate::projects::{self, Projects};
 use crate::settings::Settings;
 
 /// Where a repository is kept apart: its URL, and whose credentials it is read with (an AppProject, or nobody's in particular).
@@ -47,19 +50,52 @@ pub(crate) struct Sources {
     pub(crate) secrets: RepositorySecrets,
     cluster: Cluster,
     settings: Settings,
+    projects: Projects,
     control_namespace: String,
 }
+
+/// What the project demands of the signatures of each source; `None` where nothing.
+pub(crate) type Demands = Vec<Option<Demand>>;
 
 impl Sources {
     /// The handles, with the caches below `data_dir`.
     pub(crate) fn open(
-        data_dir: &Path,
+        (data_dir, git): (&Path, GitSettings),
         secrets: RepositorySecrets,
-        cluster: Cluster,
-        settings: Settings,
+        (cluster, settings, projects): (Cluster, Settings, Projects),
         control_namespace: String,
     ) -> Result<Self, RenderError> {
-        Ok(Self { store: Store::open(data_dir)?, secrets, cluster, settings, control_namespace })
+        Ok(Self { store: Store::open(data_dir, git)?, secrets, cluster, settings, projects, control_namespace })
+    }
+
+    /// What the project demands of these sources; `None` while the projects are not known. What cannot be told is refused.
+    pub(crate) fn demands(&self, app: &Application, sources: &[Source]) -> Result<Option<Demands>, String> {
+        match self.projects.find(app) {
+            projects::Found::NotYet => Ok(None),
+            // Without a project nothing is synced.
+            projects::Found::Missing => Ok(Some(vec![None; sources.len()])),
+            projects::Found::Is(project) => sources
+                .iter()
+                .map(|source| integrity::demand(&project.spec, &source.repo_url))
+                .collect::<Result<_, _>>()
+                .map(Some),
+        }
+    }
+
+    /// Refuses revisions that are not signed as demanded. Blocks.
+    pub(crate) fn verify(
+        &self,
+        sources: &[Source],
+        found: &[Found],
+        around: &Surroundings,
+        demands: &[Option<Demand>],
+    ) -> Result<(), RenderError> {
+        for ((source, found), demand) in sources.iter().zip(found).zip(demands) {
+            if let Some(demand) = demand {
+                self.store.verify(source, around, found, demand)?;
+            }
+        }
+        Ok(())
     }
 
     /// What the renders of an Application need besides its sources.

@@ -55,6 +55,8 @@ pub struct RefRecord {
     pub repo: String,
     /// What is wanted (targetRevision; `chart@version` for charts) → commit, version or digest.
     pub refs: BTreeMap<String, String>,
+    /// Of what is wanted, the annotated tags: full name and id of the tag object. Their signatures count, not the commits'.
+    pub tags: BTreeMap<String, (String, String)>,
     /// Why the repository could not be read.
     pub error: Option<String>,
     /// When it was read last, in seconds of Unix time; `refs` are of then.

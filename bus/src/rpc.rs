@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tako_engine::actions::ActionInfo;
 use tako_engine::app::AppKey;
+use tako_engine::requests::SyncRequest;
 use tako_engine::webhook::{Proof, Provider};
 use uuid::Uuid;
 
@@ -123,6 +124,23 @@ pub struct ActionsListed {
 
 /// Bytes of a body in one message. Servers take 1 MB when nobody asked for more.
 const PIECE_BYTES: usize = 512 * 1024;
+/// What would a sync of the Application do? Answered by a [`crate::Document`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlanAsk {
+    /// Whose.
+    pub app: AppKey,
+    /// The sync that is thought of.
+    pub request: SyncRequest,
+}
+
+/// What is target and live state of the objects that the Application manages? Answered by a [`crate::Document`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ManagedAsk {
+    /// Whose.
+    pub app: AppKey,
+    /// Of which objects; empty fields match all.
+    pub only: ResourceName,
+}
 
 impl Bus {
     /// Asks whether a webhook is from who it says: `Good`, `Refused` or `Unknown`. A body of any size goes in pieces,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::{Server, soon, until};
 use futures_util::StreamExt as _;
 use serde_json::json;
-use tako_bus::{AuditRecord, BusError, Cause, Command, Event, Reply, Work, WorkKind, WorkNote, verify_chain};
+use tako_bus::{AuditRecord, BusError, Cause, Command, Document, Event, Reply, Work, WorkKind, WorkNote, verify_chain};
 use tako_engine::app::AppKey;
 use uuid::Uuid;
 
@@ -243,4 +243,27 @@ async fn a_lease_has_one_holder_and_every_holder_a_greater_epoch() {
     assert!(second.epoch() > epoch && second.held());
     server.kill().await;
     assert!(one.lease("repo.a").await.unwrap().is_none(), "a SIGKILL of the server frees nothing");
+}
+
+#[tokio::test]
+async fn a_long_answer_comes_whole_and_none_is_told_of_at_once() {
+    let server = Server::start().await;
+    let bus = server.bus().await;
+    let asked = tokio::time::Instant::now();
+    let nobody = bus.ask("documents.test", &7_usize, Duration::from_secs(20)).await;
+    assert!(matches!(nobody, Err(BusError::NoAnswer(_))) && asked.elapsed() < Duration::from_secs(10), "{nobody:?}");
+    let made = |size: usize| Document { code: 200, body: (0..size).map(|at| (at % 251) as u8).collect() };
+    bus.serve_documents("documents.test", "test", move |size: usize| async move {
+        if size == 13 { Document::refused(412, "unlucky") } else { made(size) }
+    })
+    .await
+    .unwrap();
+    for size in [0, 1, 512 * 1024, 512 * 1024 + 1, 12 * 1024 * 1024] {
+        let answer = bus.ask("documents.test", &size, Duration::from_secs(20)).await.unwrap();
+        assert!(answer == made(size), "{size}: {} bytes", answer.body.len());
+    }
+    let refused = bus.ask("documents.test", &13_usize, Duration::from_secs(20)).await.unwrap();
+    assert_eq!((refused.code, refused.body.as_slice()), (412, &b"unlucky"[..]));
+    let long = bus.ask("documents.test", &(65 * 1024 * 1024_usize), Duration::from_secs(20)).await.unwrap();
+    assert_eq!(long.code, 413);
 }

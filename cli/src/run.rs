@@ -34,6 +34,9 @@ pub(crate) struct RunArgs {
     /// Where git caches and the embedded NATS keep their files.
     #[arg(long, default_value = "/var/lib/takobune", env = "TAKO_DATA_DIR")]
     data_dir: PathBuf,
+    /// Read file:// repositories: only where whoever writes Applications may read the disk of this machine
+    #[arg(long, env = "TAKO_ALLOW_FILE_REPOSITORIES")]
+    allow_file_repositories: bool,
     /// URL of a NATS to use; without it nats-server runs as a child.
     #[arg(long, env = "TAKO_NATS_URL")]
     nats_url: Option<String>,
@@ -120,6 +123,7 @@ async fn serve(
             roles,
             namespace: args.namespace.clone(),
             data_dir: args.data_dir.clone(),
+            allow_file_repositories: args.allow_file_repositories,
             alone: args.nats_url.is_none(),
         };
         tako_actors::start(&pipeline, &bus, kubernetes, &pool, &arbiter).await?;

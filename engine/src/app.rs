@@ -39,7 +39,10 @@ impl AppKey {
 
 /// The annotation that asks for a new look; taken off when it is answered.
 pub const REFRESH: &str = "argocd.argoproj.io/refresh";
-/// Its value that asks for one which trusts no cache. (Any other value is a normal refresh.)
+/// Beside [`REFRESH`]: tells one request from another (RFC 3339), so that one that comes while an earlier one is
+/// answered is not taken for answered.
+pub const REFRESH_TIMESTAMP: &str = "argocd.argoproj.io/refresh-timestamp";
+/// The value of [`REFRESH`] that asks for one which trusts no cache. (Any other value is a normal refresh.)
 pub const REFRESH_HARD: &str = "hard";
 
 /// Field of the status that tells where the health of its resources is; absent, it is with each of them.
@@ -214,9 +217,9 @@ shape! {
         /// Only these.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         resources: Vec<SyncResource>,
-        /// `Name=value`.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        sync_options: Vec<String>,
+        /// `Name=value`. Absent: the Application's own; given, also as an empty list: these instead.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sync_options: Option<Vec<String>>,
         /// The commits, of several sources.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         revisions: Vec<String>,

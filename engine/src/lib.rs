@@ -56,8 +56,5 @@ mod typed;
 pub mod updates;
 pub mod validate;
 pub mod versions;
-<<<<<<< HEAD
 pub mod webhook;
-=======
->>>>>>> ae841da
 pub mod windows;

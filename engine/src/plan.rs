@@ -13,6 +13,9 @@ use crate::resource::{Manifest, ResourceKey};
 #[cfg(test)]
 mod laws;
 mod order;
+mod outline;
+
+pub use outline::{PhaseOutline, TaskOutline, WaveOutline};
 
 /// What a plan is made from.
 #[derive(Debug, Default)]
@@ -90,6 +93,20 @@ pub struct Step {
     pub writing: Writing,
 }
 
+impl Step {
+    /// What is done, as a person reads it.
+    pub fn words(&self) -> &str {
+        match (&self.action, &self.hook) {
+            (Action::Apply(_), Some(_)) => "run hook",
+            (Action::Apply(_), None) if self.writing.replace => "replace",
+            (Action::Apply(_), None) => "apply",
+            (Action::Prune { unconfirmed: true, .. }, _) => "prune (asks first)",
+            (Action::Prune { .. }, _) => "prune",
+            (Action::Skip { reason }, _) => reason,
+        }
+    }
+}
+
 /// The steps in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SyncPlan {
@@ -134,16 +151,8 @@ pub fn defined_by(manifest: &Manifest) -> Option<(String, String)> {
 impl fmt::Display for SyncPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for step in &self.steps {
-            let what = match (&step.action, &step.hook) {
-                (Action::Apply(_), Some(_)) => "run hook",
-                (Action::Apply(_), None) if step.writing.replace => "replace",
-                (Action::Apply(_), None) => "apply",
-                (Action::Prune { unconfirmed: true, .. }, _) => "prune (asks first)",
-                (Action::Prune { .. }, _) => "prune",
-                (Action::Skip { reason }, _) => reason,
-            };
             let phase = format!("{:?}", step.phase);
-            writeln!(f, "{phase:<8} {:>4}  {what:<18} {}", step.wave, step.key)?;
+            writeln!(f, "{phase:<8} {:>4}  {:<18} {}", step.wave, step.words(), step.key)?;
         }
         Ok(())
     }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::app::{
-    Application, History, InitiatedBy, Operation, OperationState, Phase, Source, SyncOperation, SyncResource,
+    Application, History, InitiatedBy, Operation, OperationState, Phase, Source, SyncOperation, SyncPolicy,
+    SyncResource,
 };
 use crate::windows::{SyncWindow, Windows};
 
@@ -19,6 +20,17 @@ pub enum Code {
     FailedPrecondition,
     /// Not allowed (gRPC 7, HTTP 403).
     PermissionDenied,
+}
+
+impl Code {
+    /// As HTTP, with 412 for what is only not allowed now.
+    pub fn http(self) -> u16 {
+        match self {
+            Self::InvalidArgument => 400,
+            Self::PermissionDenied => 403,
+            Self::FailedPrecondition => 412,
+        }
+    }
 }
 
 /// Why a request is refused, in Argo CD's words.
@@ -127,8 +139,8 @@ pub fn check_sync(
     no_other(app)?;
     let policy = app.spec.sync_policy.clone().unwrap_or_default();
     let sync_options = match &request.sync_options {
-        Some(options) => options.items.clone().unwrap_or_default(),
-        None => policy.sync_options,
+        Some(options) => Some(options.items.clone().unwrap_or_default()),
+        None => own_options(&policy),
     };
     let sync = SyncOperation {
         revision: revision.filter(|_| !local),
@@ -173,7 +185,7 @@ pub fn check_rollback(app: &Application, request: RollbackRequest, username: &st
         revisions,
         dry_run: request.dry_run.unwrap_or_default(),
         prune: request.prune.unwrap_or_default(),
-        sync_options: app.spec.sync_policy.clone().unwrap_or_default().sync_options,
+        sync_options: own_options(&app.spec.sync_policy.clone().unwrap_or_default()),
         sync_strategy: Some(json!({"apply": {}})),
         source,
         sources,
@@ -204,6 +216,11 @@ pub fn sync_windows(app: &Application, windows: &[SyncWindow], now: Timestamp) -
         }
     }
     Ok(answer)
+}
+
+/// The Application's options, where it has any.
+fn own_options(policy: &SyncPolicy) -> Option<Vec<String>> {
+    Some(policy.sync_options.clone()).filter(|options| !options.is_empty())
 }
 
 fn by(username: &str, sync: SyncOperation) -> Operation {

@@ -102,7 +102,8 @@ impl ResourceNode {
     }
 }
 
-/// The tree of one Application.
+/// The tree of one Application. It is one piece: `shardsCount`, by which Argo CD tells in how many it cached a tree, is
+/// absent, as there without `ARGOCD_APPLICATION_TREE_SHARD_SIZE`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ResourceTree {
@@ -116,8 +117,8 @@ pub struct ResourceTree {
     pub hosts: Vec<HostInfo>,
 }
 
-/// The node of a live object, with its health by these rules.
-pub fn node_from(live: &Value, rules: &HealthRules) -> ResourceNode {
+/// The node of a live object, with its health by these rules, and with these labels among what is shown of it.
+pub fn node_from(live: &Value, rules: &HealthRules, labels: &[String]) -> ResourceNode {
     let object = Manifest(live.clone());
     let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     ResourceNode {
@@ -128,7 +129,7 @@ pub fn node_from(live: &Value, rules: &HealthRules) -> ResourceNode {
         name: object.name().to_owned(),
         uid: text("/metadata/uid"),
         parent_refs: owners::parents(live),
-        info: info::info(live, &object),
+        info: info::info(live, &object, labels),
         networking_info: networking::networking(live),
         images: images_of(live),
         health: rules.of(live),
@@ -167,6 +168,6 @@ mod tests {
             "health": {"status": "Healthy"}, "parentRefs": [{"group": "apps", "version": "v1", "kind": "ReplicaSet", "namespace": "n", "name": "r", "uid": "o"}], "networkingInfo": {},
             "info": [{"name": "Status Reason", "value": "Running"}, {"name": "Node", "value": "node"}, {"name": "Containers", "value": "1/2"}, {"name": "Restart Count", "value": "2"},
                 {"name": "Requests (CPU)", "value": "0"}, {"name": "Requests (MEM)", "value": "0"}]});
-        assert_eq!(serde_json::to_value(node_from(&pod, &HealthRules::default())).unwrap(), want);
+        assert_eq!(serde_json::to_value(node_from(&pod, &HealthRules::default(), &[])).unwrap(), want);
     }
 }

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 /// The key of `argocd-ssh-known-hosts-cm`.
 const KNOWN_HOSTS: &str = "ssh_known_hosts";
+/// Another key of it, of our own: Argo CD verifies no SSH signatures.
+const ALLOWED_SIGNERS: &str = "ssh_allowed_signers";
 
 /// Certificates, host keys and signing keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Trust {
     tls_certs: BTreeMap<String, String>,
     known_hosts: String,
+    allowed_signers: String,
     gpg_keys: BTreeMap<String, String>,
 }
 
@@ -29,6 +32,7 @@ impl Trust {
         Self {
             tls_certs: filled(tls_certs),
             known_hosts: known_hosts.get(KNOWN_HOSTS).cloned().unwrap_or_default(),
+            allowed_signers: known_hosts.get(ALLOWED_SIGNERS).cloned().unwrap_or_default(),
             gpg_keys: gpg_keys.iter().filter(|(_, text)| !text.trim().is_empty()).map(clone_pair).collect(),
         }
     }
@@ -37,6 +41,16 @@ impl Trust {
     /// can hold none.
     pub fn certificates_of(&self, host: &str) -> Option<&str> {
         self.tls_certs.get(without_port(host).to_ascii_lowercase().as_str()).map(String::as_str)
+    }
+
+    /// All certificates, by host.
+    pub fn certificates(&self) -> &BTreeMap<String, String> {
+        &self.tls_certs
+    }
+
+    /// The lines of an allowed signers file (ssh-keygen(1)): whose SSH signatures of commits are good.
+    pub fn allowed_signers(&self) -> &str {
+        &self.allowed_signers
     }
 
     /// The lines of a `known_hosts` file (sshd(8)).

@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use crate::app::{Application, Destination, Source};
 use crate::project::{AppProject, KnownCluster, Place};
-use crate::resource::ResourceKey;
 
 /// The condition of nearly all of these problems.
 pub const INVALID_SPEC: &str = "InvalidSpecError";
@@ -152,16 +151,6 @@ pub fn cluster_of<'a>(destination: &Destination, known: &'a [KnownCluster]) -> R
     }
 }
 
-/// Which of the planned objects (with whether they are namespaced) the project refuses, and why.
-pub fn not_permitted<'a>(
-    project: &AppProject,
-    place: Place<'_>,
-    planned: impl IntoIterator<Item = (&'a ResourceKey, bool)>,
-) -> Vec<(&'a ResourceKey, String)> {
-    let refused = |(key, namespaced)| Some((key, project.refuses(key, namespaced, place)?));
-    planned.into_iter().filter_map(refused).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -288,21 +277,5 @@ mod tests {
         app.metadata.namespace = "team".into();
         let words = "application 'a' in namespace 'team' is not allowed to use project p";
         assert_eq!(spec_problems(&app, Some(&project(json!({}))), &[], "argocd"), [("UnknownError", words.to_owned())]);
-    }
-
-    #[test]
-    fn refused_objects_of_a_plan_are_named() {
-        let known = clusters();
-        let place = Place { cluster: &known[0], known: &known };
-        let key = |kind: &str, namespace: &str| ResourceKey {
-            group: String::new(),
-            kind: kind.into(),
-            namespace: namespace.into(),
-            name: "x".into(),
-        };
-        let (good, bad) = (key("ConfigMap", "n"), key("ConfigMap", "m"));
-        let project = project(json!({"destinations": [{"server": "*", "namespace": "n"}]}));
-        let got = not_permitted(&project, place, [(&good, true), (&bad, true)]);
-        assert_eq!(got, [(&bad, "namespace m is not permitted in project 'p'".to_owned())]);
     }
 }

@@ -9,6 +9,7 @@ use tako_engine::repo_url;
 use tako_engine::repository::{Repositories, Repository, SECRET_TYPE};
 use tako_engine::source::Source;
 
+use crate::git::GitSettings;
 use crate::render::render;
 use crate::request::{AppInfo, ClusterInfo, RenderError};
 use crate::settings::RenderSettings;
@@ -38,7 +39,7 @@ pub struct Offline {
 /// The manifests of all sources, in order.
 pub fn manifests(offline: &Offline) -> Result<Vec<Value>, RenderError> {
     let (app, around) = read(offline)?;
-    let store = Store::open(&offline.data_dir)?;
+    let store = Store::open(&offline.data_dir, GitSettings { allow_file: true, ..GitSettings::default() })?;
     let sources = app.sources();
     if sources.is_empty() {
         return Err(RenderError::Spec(format!("{}: spec.source: missing; set repoURL and path", app.metadata.name)));
@@ -49,10 +50,10 @@ pub fn manifests(offline: &Offline) -> Result<Vec<Value>, RenderError> {
             Some(_) => Ok("local".to_owned()),
             None => {
                 let own = source.target_revision.as_deref().unwrap_or_default();
-                store.resolve(source, &around, offline.revision.as_deref().unwrap_or(own))
+                Ok(store.resolve(source, &around, offline.revision.as_deref().unwrap_or(own))?.revision)
             }
         })
-        .collect::<Result<Vec<String>, _>>()?;
+        .collect::<Result<Vec<String>, RenderError>>()?;
     let requests =
         store.requests(sources, &revisions, &around, |source, revision| match offline.local_for(source) {
             Some(local) => Ok(Tree::of_directory(local)),

@@ -24,6 +24,8 @@ pub struct RenderSettings {
     pub kustomize_version_options: BTreeMap<String, String>,
     /// `kustomize.path.<version>`.
     pub kustomize_paths: BTreeMap<String, PathBuf>,
+    /// `reposerver.enable.git.submodule`.
+    pub submodules: bool,
     /// Where the sockets of plugins are.
     pub plugin_sockets: PathBuf,
     /// `reposerver.plugin.tar.exclusions`.
@@ -74,6 +76,7 @@ impl RenderSettings {
             kustomize_build_options: of(cm, "kustomize.buildOptions").unwrap_or_default(),
             kustomize_version_options: versions("kustomize.buildOptions."),
             kustomize_paths: versions("kustomize.path.").into_iter().map(|(name, path)| (name, path.into())).collect(),
+            submodules: of(params, "reposerver.enable.git.submodule").is_none_or(|value| value != "false"),
             plugin_sockets: PathBuf::from("/home/argocd/cmp-server/plugins"),
             plugin_exclusions: list(of(params, "reposerver.plugin.tar.exclusions"), ';', ""),
             plugin_uses_generate_paths: of(params, "reposerver.plugin.use.manifest.generate.paths")

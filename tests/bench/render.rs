@@ -9,6 +9,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 use tako_devcluster::{Tools, sample};
 use tako_engine::source::Source;
+use tako_sources::git::GitSettings;
 use tako_sources::render::{ReadSet, identity, render};
 use tako_sources::request::Request;
 use tako_sources::store::{Store, Surroundings};
@@ -36,7 +37,7 @@ impl Place {
         let changes: Vec<(&str, Option<&str>)> =
             files.iter().map(|(path, text)| (path.as_str(), Some(text.as_str()))).collect();
         sample::commit(&repository, &changes, "all")?;
-        let store = Store::open(&root.path().join("data"))?;
+        let store = Store::open(&root.path().join("data"), GitSettings { allow_file: true, ..GitSettings::default() })?;
         let mut around = Surroundings::default();
         let tools = Tools::locate()?;
         around.settings.tools.helm = Some(tools.program("helm")?);
@@ -53,7 +54,7 @@ impl Place {
             .map(|path| serde_json::from_value(json!({"repoURL": self.url, "path": path, "targetRevision": "main"})))
             .collect::<Result<_, _>>()?;
         let first = sources.first().context("nothing to render")?;
-        let commit = self.store.resolve(first, &self.around, "main")?;
+        let commit = self.store.resolve(first, &self.around, "main")?.revision;
         let revisions = vec![commit; sources.len()];
         let requests = self.store.requests(&sources, &revisions, &self.around, |source, revision| {
             self.store.tree(source, &self.around, revision)
@@ -66,11 +67,8 @@ impl Place {
 fn render_all(requests: &[Request]) -> anyhow::Result<Vec<(ReadSet, String)>> {
     let read = |request: &Request| -> anyhow::Result<(ReadSet, String)> {
         let rendered = render(request)?;
-        let read = ReadSet {
-            source_type: rendered.source_type,
-            inputs: rendered.inputs,
-            ref_inputs: rendered.ref_inputs,
-        };
+        let read =
+            ReadSet { source_type: rendered.source_type, inputs: rendered.inputs, ref_inputs: rendered.ref_inputs };
         let identity = identity(request, &read)?;
         Ok((read, identity))
     };
@@ -95,10 +93,25 @@ fn by_hand(program: &Path, arguments: &[&str], directory: &Path) -> anyhow::Resu
 
 pub(crate) fn run(apps: usize) -> anyhow::Result<()> {
     plain(apps)?;
-    println!("\n| tool | by hand ms | ours ms | ratio | cached ms | times faster |\n|---|------:|------:|------:|------:|------:|");
+    println!(
+        "\n| tool | by hand ms | ours ms | ratio | cached ms | times faster |\n|---|------:|------:|------:|------:|------:|"
+    );
     let tools = Tools::locate()?;
-    tool("helm", &[("web/Chart.yaml", CHART), ("web/values.yaml", "value: x\n"), ("web/templates/map.yaml", TEMPLATE)], &tools.program("helm")?, &["template", "bench", "web", "--include-crds"])?;
-    tool("kustomize", &[("web/kustomization.yaml", "resources: [map.yaml]\nnamePrefix: a-\n"), ("web/map.yaml", &config_map("map", "1"))], &tools.program("kustomize")?, &["build", "web"])
+    tool(
+        "helm",
+        &[("web/Chart.yaml", CHART), ("web/values.yaml", "value: x\n"), ("web/templates/map.yaml", TEMPLATE)],
+        &tools.program("helm")?,
+        &["template", "bench", "web", "--include-crds"],
+    )?;
+    tool(
+        "kustomize",
+        &[
+            ("web/kustomization.yaml", "resources: [map.yaml]\nnamePrefix: a-\n"),
+            ("web/map.yaml", &config_map("map", "1")),
+        ],
+        &tools.program("kustomize")?,
+        &["build", "web"],
+    )
 }
 
 fn plain(apps: usize) -> anyhow::Result<()> {
@@ -128,7 +141,9 @@ fn plain(apps: usize) -> anyhow::Result<()> {
         }
     }
     let after = begun.elapsed();
-    println!("| plain Applications | fetch s | rendered cold s | after a commit s | renders then |\n|------:|------:|------:|------:|------:|");
+    println!(
+        "| plain Applications | fetch s | rendered cold s | after a commit s | renders then |\n|------:|------:|------:|------:|------:|"
+    );
     println!(
         "| {apps} | {:.2} | {:.2} | {:.3} | {renders} |",
         fetched.as_secs_f64(),

@@ -1,5 +1,6 @@
 //! The harness of the end-to-end tests: a real cluster, a real git server and a real `tako` with its nats-server,
 //! all on free ports and gone when dropped. Blocking, so that a test reads from top to bottom.
+pub mod made;
 pub mod steps;
 
 use std::fs::File;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use reqwest::blocking::Client;
 use serde_json::{Value, json};
-use tako_devcluster::process::free_port;
+use tako_devcluster::process::{self, free_port};
 use tako_devcluster::{DevCluster, GitServer, Lifetime, Tools, sample};
 use tempfile::TempDir;
 
@@ -339,6 +340,14 @@ impl World {
             bail!("{}", String::from_utf8_lossy(&output.stderr))
         }
     }
+}
+
+/// Starts (again) a NATS of its own, with its store in this directory.
+pub fn start_nats(directory: &Path, port: u16) -> anyhow::Result<()> {
+    let (port, store) = (port.to_string(), directory.join("store").display().to_string());
+    let args = ["-a", "127.0.0.1", "-p", &port, "--jetstream", "--store_dir", &store];
+    let program = Tools::locate()?.program("nats-server")?;
+    process::spawn(directory, "nats-server", &program, &args.map(str::to_owned), true).map(drop)
 }
 
 /// A ConfigMap manifest with one field `value`.

@@ -1,11 +1,10 @@
 //! The syncer killed at each of its planned failure points: nothing lost, nothing twice.
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use tako_devcluster::Tools;
+use tako_tests::made::Made;
 use tako_tests::{World, config_map};
 
 const REPO: &str = "faults.git";
@@ -34,38 +33,6 @@ fn job(name: &str, hook: &str) -> String {
     format!(
         "apiVersion: batch/v1\nkind: Job\nmetadata:\n  {name}\n  annotations: {{{hook}}}\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n      containers: [{{name: c, image: busybox}}]\n"
     )
-}
-
-/// Every Job ever made in the namespace, told by a watch.
-struct Jobs {
-    watch: Child,
-    file: std::path::PathBuf,
-}
-
-impl Jobs {
-    fn watch(world: &World) -> anyhow::Result<Self> {
-        let file = world.path("jobs");
-        let format = r#"jsonpath={.object.metadata.uid}{"\n"}"#;
-        let watch = Command::new(Tools::locate()?.program("kubectl")?)
-            .arg("--kubeconfig")
-            .arg(world.cluster.kubeconfig())
-            .args(["get", "jobs", "-n", "faults", "--watch", "--output-watch-events", "-o", format])
-            .stdout(std::fs::File::create(&file)?)
-            .stderr(Stdio::null())
-            .spawn()?;
-        Ok(Self { watch, file })
-    }
-
-    fn made(&self) -> anyhow::Result<BTreeSet<String>> {
-        Ok(std::fs::read_to_string(&self.file)?.lines().map(str::to_owned).collect())
-    }
-}
-
-impl Drop for Jobs {
-    fn drop(&mut self) {
-        let _ = self.watch.kill();
-        let _ = self.watch.wait();
-    }
 }
 
 fn history(world: &World) -> anyhow::Result<i64> {
@@ -105,14 +72,14 @@ fn in_a_sync(world: &mut World) -> anyhow::Result<()> {
     )?;
     world.apply(&world.application("faults", REPO, "app", "faults"))?;
     world.synced("faults", "")?;
-    let jobs = Jobs::watch(world)?;
+    let jobs = Made::watch(world, "jobs", "faults")?;
     for (round, point) in points.iter().enumerate() {
         drop(world.tako.take());
         world.fault = Some(point.clone());
         world.start_tako()?;
         world.fault = None;
-        world.until("the watch of Jobs tells", |_| Ok(!jobs.made()?.is_empty()))?;
-        let (before, made) = (history(world)?, jobs.made()?);
+        world.until("the watch of Jobs tells", |_| Ok(!jobs.all()?.is_empty()))?;
+        let (before, made) = (history(world)?, jobs.all()?);
         let (gone, fresh) = (format!("app/old-{round}.yaml"), format!("old-{}", round + 1));
         let value = (round + 1).to_string();
         let commit = world.push(
@@ -130,7 +97,7 @@ fn in_a_sync(world: &mut World) -> anyhow::Result<()> {
         ensure!(world.config("faults", "a", "value") == value, "{point}: not applied");
         ensure!(world.config("faults", &format!("old-{round}"), "value").is_empty(), "{point}: not pruned");
         ensure!(history(world)? == before + 1, "{point}: one entry of the history a commit");
-        let hooks = jobs.made()?.difference(&made).count();
+        let hooks = jobs.all()?.difference(&made).count();
         ensure!(hooks == 2, "{point}: {hooks} Jobs were made for two hooks");
         let left = world.cluster.kubectl(&["get", "jobs", "-n", "faults", "-o", "name"])?;
         ensure!(left.trim() == "job.batch/pre", "{point}: {left}");
@@ -144,7 +111,7 @@ fn in_a_deletion(world: &mut World) -> anyhow::Result<()> {
     ensure!(points.len() >= 2, "{points:?}");
     let before = job("name: before", "argocd.argoproj.io/hook: PreDelete");
     world.push(REPO, &[("leaves/a.yaml", Some(&config_map("b", "0"))), ("leaves/before.yaml", Some(&before))])?;
-    let jobs = Jobs::watch(world)?;
+    let jobs = Made::watch(world, "jobs", "faults")?;
     for point in &points {
         let mut app = world.application("leaves", REPO, "leaves", "faults");
         app["metadata"]["finalizers"] = serde_json::json!(["resources-finalizer.argocd.argoproj.io"]);
@@ -157,14 +124,14 @@ fn in_a_deletion(world: &mut World) -> anyhow::Result<()> {
         world.fault = Some(point.clone());
         world.start_tako()?;
         world.fault = None;
-        let made = jobs.made()?;
+        let made = jobs.all()?;
         world.cluster.kubectl(&["delete", "application", "leaves", "-n", "argocd", "--wait=false"])?;
         fails(world, point)?;
         drop(world.tako.take());
         world.start_tako()?;
         world.until(&format!("{point}: the Application is gone"), |world| Ok(world.app("leaves").is_err()))?;
         ensure!(world.config("faults", "b", "value").is_empty(), "{point}: an object was left");
-        let hooks = jobs.made()?.difference(&made).count();
+        let hooks = jobs.all()?.difference(&made).count();
         ensure!(hooks == 1, "{point}: {hooks} Jobs were made for one hook");
     }
     Ok(())

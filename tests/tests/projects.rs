@@ -158,7 +158,29 @@ fn a_sync_is_done_in_the_name_of_an_account(world: &World) -> anyhow::Result<()>
     ])?;
     let commit = again()?;
     world.synced("named", &commit)?;
+    a_deletion_is_done_in_the_name_of_an_account(world)?;
     world.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm", "namespace": NAMESPACE}, "data": {}}))
+}
+
+/// What the account may not delete stays, and so does the Application, which tells why.
+fn a_deletion_is_done_in_the_name_of_an_account(world: &World) -> anyhow::Result<()> {
+    let binding = |role: &str| -> anyhow::Result<()> {
+        world.kubectl(&["delete", "rolebinding", "deployer", "-n", "named", "--ignore-not-found"])?;
+        let (role, account) = (format!("--clusterrole={role}"), "--serviceaccount=named:deployer");
+        world.kubectl(&["create", "rolebinding", "deployer", "-n", "named", &role, account]).map(drop)
+    };
+    binding("view")?;
+    let finalizer = json!({"metadata": {"finalizers": ["resources-finalizer.argocd.argoproj.io"]}});
+    world.patch("application", NAMESPACE, "named", &finalizer)?;
+    world.kubectl(&["delete", "application", "named", "-n", NAMESPACE, "--wait=false"])?;
+    world.condition("named", "DeletionError", true)?;
+    let conditions = world.app("named")?["status"]["conditions"].to_string();
+    ensure!(conditions.contains("system:serviceaccount:named:deployer") && conditions.contains("cannot delete"));
+    ensure!(world.config("named", "a", "value") == "1", "nothing was deleted");
+    binding("admin")?;
+    world.until("named is gone", |world| Ok(world.object("application", NAMESPACE, "named")?.is_null()))?;
+    ensure!(world.object("configmap", "named", "a")?.is_null());
+    Ok(())
 }
 
 fn a_rollback_takes_the_old_commit(world: &World) -> anyhow::Result<()> {

@@ -1,24 +1,8 @@
 //! One control plane in three processes with nothing in common but a NATS, which is then killed with all it holds.
-use std::path::Path;
-
-use tako_devcluster::{Tools, process};
-use tako_tests::{World, config_map};
+use tako_devcluster::process;
+use tako_tests::{World, config_map, start_nats};
 
 const REPO: &str = "roles.git";
-
-fn start_nats(directory: &Path, port: u16) -> anyhow::Result<()> {
-    let args = [
-        "-a",
-        "127.0.0.1",
-        "-p",
-        &port.to_string(),
-        "--jetstream",
-        "--store_dir",
-        &directory.join("store").display().to_string(),
-    ];
-    process::spawn(directory, "nats-server", &Tools::locate()?.program("nats-server")?, &args.map(str::to_owned), true)
-        .map(drop)
-}
 
 #[test]
 fn roles_meet_on_the_bus_and_a_wiped_bus_is_rebuilt() -> anyhow::Result<()> {

@@ -355,10 +355,11 @@ impl Cluster {
         self.read(&served, manifest.namespace().unwrap_or_default(), manifest.name()).await
     }
 
-    /// An object of a namespaced kind has a namespace: one that is named without (by who did not know the kind yet) is
-    /// not there. The API server has no such path, and its answer to it is not that of an object that is missing.
+    /// An object has a name, and one of a namespaced kind a namespace: one that is named without (made with generateName;
+    /// by who did not know the kind yet) is not there. The API server has no such path, and its answer to it is not that
+    /// of an object that is missing.
     async fn read(&self, served: &Served, namespace: &str, name: &str) -> Result<Option<Value>, ClusterError> {
-        if served.namespaced && namespace.is_empty() {
+        if name.is_empty() || (served.namespaced && namespace.is_empty()) {
             return Ok(None);
         }
         let found = self.api(served, Some(namespace)).get_opt(name).await?;

@@ -3,3 +3,4 @@
 pub(crate) mod cluster;
 mod discreet;
 pub(crate) mod repositories;
+pub(crate) mod trust;

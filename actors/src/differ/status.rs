@@ -2,12 +2,25 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
-use tako_engine::app::{Application, Condition, HEALTH_IN_TREE, HEALTH_SOURCE, HealthCode, REFRESH, SyncCode};
+use tako_engine::app::{
+    Application, Condition, HEALTH_IN_TREE, HEALTH_SOURCE, HealthCode, REFRESH, REFRESH_TIMESTAMP, SyncCode,
+};
 use tako_engine::health;
 use tako_engine::resource::ResourceKey;
 use tako_engine::source::split;
 
-use super::{ObjectVerdict, Verdict, condition};
+use super::judge::{ObjectVerdict, Verdict};
+use crate::hash_of;
+
+/// A condition as the status carries it, with its time kept while the text is the same.
+pub(crate) fn condition(old: &[Condition], kind: &str, message: &str, at: &str) -> Condition {
+    old.iter().find(|known| known.r#type == kind && known.message == message).cloned().unwrap_or_else(|| Condition {
+        r#type: kind.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: Some(at.to_owned()),
+        ..Condition::default()
+    })
+}
 
 /// Condition types that the differ owns: those it does not find any more it takes away.
 const OWN: [&str; 8] = [
@@ -183,14 +196,46 @@ fn resources(verdict: &Verdict, inline: Option<Inline<'_>>) -> Value {
         .collect()
 }
 
+/// Fields of the status that are stored otherwise than they were written: the CRD of an older Argo CD does not have all
+/// of what is written now, and the API server leaves out what it has not. To write them again would change nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Curtailed(HashMap<String, (u64, u64)>);
+
+impl Curtailed {
+    /// A patch was sent, and this is what came of it.
+    pub(super) fn take(&mut self, stored: &Application, next: &Next, sent: &Value) {
+        let stored = serde_json::to_value(stored.status.as_ref()).unwrap_or_default();
+        // Conditions are sent with what the decision adds to them.
+        let fields = sent["status"].as_object().into_iter().flat_map(|fields| fields.keys());
+        for field in fields.filter(|field| *field != "conditions") {
+            let Some(wanted) = next.status.get(field) else { continue };
+            if same(stored.get(field), wanted) {
+                self.0.remove(field);
+            } else {
+                self.0.insert(field.clone(), (hash_of(wanted), hash_of(&stored[field])));
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// To want this came to what is there.
+    fn explains(&self, field: &str, wanted: &Value, there: Option<&Value>) -> bool {
+        let now = || (hash_of(wanted), hash_of(there.unwrap_or(&Value::Null)));
+        self.0.get(field).is_some_and(|known| *known == now())
+    }
+}
+
 /// The merge patch that turns the status that is into the status to be; empty when nothing differs. A request for a
 /// hard refresh is answered by a `hard` comparison only.
-pub(super) fn patch(app: &Application, next: &Next, at: &str, hard: bool) -> Value {
+pub(super) fn patch(app: &Application, next: &Next, at: &str, hard: bool, curtailed: &Curtailed) -> Value {
     let old = serde_json::to_value(app.status.clone().unwrap_or_default()).unwrap_or_default();
     let mut status = serde_json::Map::new();
     if let Some(fields) = next.status.as_object() {
         for (field, value) in fields {
-            if !same(old.get(field), value) {
+            if !same(old.get(field), value) && !curtailed.explains(field, value, old.get(field)) {
                 // Objects are replaced whole: a merge patch would keep what went away.
                 status.insert(field.clone(), replaced(old.get(field), value));
             }
@@ -203,7 +248,12 @@ pub(super) fn patch(app: &Application, next: &Next, at: &str, hard: bool) -> Val
         patch["status"] = Value::Object(status);
     }
     if refreshing {
-        patch["metadata"] = json!({"annotations": {REFRESH: null}});
+        // As read: a request that has come since is not answered yet.
+        let version = &app.metadata.resource_version;
+        patch["metadata"] = json!({"annotations": {REFRESH: null}, "resourceVersion": version});
+        if app.metadata.annotations.contains_key(REFRESH_TIMESTAMP) {
+            patch["metadata"]["annotations"][REFRESH_TIMESTAMP] = Value::Null;
+        }
     }
     patch
 }
@@ -367,7 +417,7 @@ mod tests {
 
     fn written(app: &Application, health_inline: bool, at: &str) -> (Value, Application) {
         let means = Means { control_namespace: "argocd", health_inline };
-        let patch = patch(app, &next_status(app, &verdict(), at, &means), at, false);
+        let patch = patch(app, &next_status(app, &verdict(), at, &means), at, false, &Curtailed::default());
         let app = merged(&serde_json::to_value(app).unwrap(), &patch);
         (patch, serde_json::from_value(app).unwrap())
     }
@@ -405,6 +455,33 @@ mod tests {
     }
 
     #[test]
+    fn what_the_crd_does_not_have_is_not_written_again_and_again() {
+        let means = Means { control_namespace: "argocd", health_inline: false };
+        // An API server whose CRD has no `summary.isAppOfApps`.
+        let stores = |app: &Application, patch: &Value| -> Application {
+            let mut object = merged(&serde_json::to_value(app).unwrap(), patch);
+            object["status"]["summary"].as_object_mut().unwrap().remove("isAppOfApps");
+            serde_json::from_value(object).unwrap()
+        };
+        let (mut app, mut curtailed) = (app(&json!({"source": {"repoURL": "r"}})), Curtailed::default());
+        let mut compare = |verdict: &Verdict, at: &str| {
+            let next = next_status(&app, verdict, at, &means);
+            let patch = patch(&app, &next, at, false, &curtailed);
+            if !is_empty(&patch) {
+                app = stores(&app, &patch);
+                curtailed.take(&app, &next, &patch);
+            }
+            patch
+        };
+        assert_eq!(compare(&verdict(), "t1")["status"]["summary"]["isAppOfApps"], true);
+        assert_eq!(compare(&verdict(), "t2"), json!({}));
+        let other = Verdict { images: vec!["i:2".into()], ..verdict() };
+        assert_eq!(compare(&other, "t3")["status"]["summary"]["images"], json!(["i:2"]), "what is another is written");
+        assert_eq!(compare(&other, "t4"), json!({}));
+        assert_eq!(compare(&verdict(), "t5")["status"]["summary"]["images"], json!(["i:1"]));
+    }
+
+    #[test]
     fn health_is_inline_only_if_asked_for() {
         let (patch, after) = written(&app(&json!({"source": {"repoURL": "r"}})), true, "t1");
         let health = json!({"status": "Degraded", "message": "quota", "lastTransitionTime": "t1"});
@@ -427,8 +504,14 @@ mod tests {
         {
             let mut app = app(&json!({"source": {"repoURL": "r"}}));
             app.metadata.annotations.insert(REFRESH.into(), asked.into());
-            let patch = patch(&app, &next_status(&app, &verdict(), "t", &means), "t", hard);
+            app.metadata.resource_version = "7".into();
+            let next = next_status(&app, &verdict(), "t", &means);
+            let patch = patch(&app, &next, "t", hard, &Curtailed::default());
             assert_eq!(patch.get("metadata").is_some(), answered, "{asked} {hard}");
+            if answered {
+                let metadata = json!({"annotations": {REFRESH: null}, "resourceVersion": "7"});
+                assert_eq!(patch["metadata"], metadata, "a request that comes meanwhile is not taken for answered");
+            }
         }
     }
 }

@@ -38,14 +38,18 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// `age`: [`Index::age`] before the rules were read.
-    pub(super) fn new(live: &Value, (tracking, healths): (&Tracking, &HealthRules), age: u64) -> Self {
+    /// `age`: [`Index::age`] before the rules were read. `labels`: which are shown with the node.
+    pub(super) fn new(
+        live: &Value,
+        (tracking, healths, labels): (&Tracking, &HealthRules, &[String]),
+        age: u64,
+    ) -> Self {
         let owners = owners_of(live);
         // Whether a StatefulSet claims it, the object alone does not tell.
         let top = owners.iter().all(|owner| matches!(owner, Owner::Claim(..)));
         let owner = tracking.owner_of(live);
         Self {
-            node: node_from(live, healths),
+            node: node_from(live, healths, labels),
             stems: claim_stems(live),
             guest: Guest::of(live),
             machine: Machine::of(live),

@@ -165,7 +165,7 @@ impl Observer {
         let Ok(live) = serde_json::to_value(object) else { return };
         let age = self.index().age();
         let settings = self.rules.settings().compiled();
-        let seen = Seen::new(&live, (&settings.tracking, &self.healths.now()), age);
+        let seen = Seen::new(&live, (&settings.tracking, &self.healths.now(), &settings.labels), age);
         let ignored = settings.updates.of(&live, seen.managed());
         let own = self.own_application(&live);
         let print = match ignored {

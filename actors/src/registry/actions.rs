@@ -2,7 +2,6 @@
 //! is to do and what it changes is `tako_engine::actions`' affair; here the object is read, the changes are written
 //! and each is recorded.
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use tako_bus::rpc::{ActionsList, ActionsListed};
@@ -12,10 +11,12 @@ use tako_engine::app::{AppKey, Application};
 use tako_engine::resource::{Manifest, ResourceKey};
 use tako_engine::tree::ResourceTree;
 
-use super::commands::{ATTEMPTS, refused};
+use super::commands::{ATTEMPTS, refused, user_of};
 use crate::adapters::cluster::{Applications, Cluster, ClusterError};
-use crate::healths::since_1970;
+use crate::app_events::{AppEvents, Told};
+use crate::derived::Derived;
 use crate::settings::Settings;
+use crate::since_1970;
 
 /// What stands in the way, as HTTP.
 struct Refusal {
@@ -47,27 +48,22 @@ pub(super) struct ResourceActions {
     bus: Bus,
     cluster: Cluster,
     applications: Applications,
-    settings: Settings,
-    compiled: Mutex<Option<(u64, Arc<Actions>)>>,
+    events: AppEvents,
+    /// The actions under the settings of now.
+    actions: Derived<Actions>,
 }
 
 impl ResourceActions {
-    pub(super) fn new(bus: Bus, cluster: Cluster, applications: Applications, settings: Settings) -> Self {
-        Self { bus, cluster, applications, settings, compiled: Mutex::default() }
-    }
-
-    /// The actions under the settings of now.
-    fn actions(&self) -> Arc<Actions> {
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        match compiled.as_ref().filter(|(known, _)| *known == self.settings.number()) {
-            Some((_, actions)) => actions.clone(),
-            None => {
-                let (number, data) = self.settings.snapshot();
-                let actions = Arc::new(Actions::compile(&data, since_1970));
-                *compiled = Some((number, actions.clone()));
-                actions
-            }
-        }
+    pub(super) fn new(
+        bus: Bus,
+        cluster: Cluster,
+        applications: Applications,
+        settings: Settings,
+        events: AppEvents,
+    ) -> Self {
+        let counts = |key: &str| key.starts_with("resource.customizations");
+        let actions = Derived::new(settings, counts, |parts| Actions::compile(parts, since_1970));
+        Self { bus, cluster, applications, events, actions }
     }
 
     /// Answers what may be done to an object.
@@ -80,7 +76,7 @@ impl ResourceActions {
 
     async fn listed(&self, ask: &ActionsList) -> Result<Vec<ActionInfo>, Refusal> {
         let (_, live) = self.find(&ask.app, &ask.resource).await?;
-        let actions = self.actions();
+        let (_, actions) = self.actions.now();
         off_the_pool(move || actions.list(&live)).await
     }
 
@@ -120,7 +116,7 @@ impl ResourceActions {
         begun: &mut bool,
     ) -> Result<(), Refusal> {
         let (owner, live) = self.find(app, resource).await?;
-        let (actions, object) = (self.actions(), live.clone());
+        let ((_, actions), object) = (self.actions.now(), live.clone());
         let (name, given) = (action.to_owned(), params.clone());
         let changes = off_the_pool(move || actions.run(&object, &name, &given)).await?;
         // What cannot be made is found out before anything is written.
@@ -144,6 +140,8 @@ impl ResourceActions {
             *begun = true;
             self.record(&owner, &key, (action, params), outcome, item).await?;
         }
+        let on = format!("{}/{}/{}", resource.group, resource.kind, resource.name);
+        self.events.tell(&owner, Told::action(user_of(item), action, &on));
         Ok(())
     }
 

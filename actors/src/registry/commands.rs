@@ -5,20 +5,30 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tako_bus::{Bus, Command, CommandItem, Delivery, Reply};
-use tako_engine::app::{AppKey, Application, Operation, REFRESH, REFRESH_HARD};
-use tako_engine::requests::{self, Code, Refusal};
+use tako_engine::app::{AppKey, Application, Operation, REFRESH, REFRESH_HARD, REFRESH_TIMESTAMP};
+use tako_engine::requests::{self, Refusal};
 use tako_engine::windows::SyncWindow;
 
 use super::actions::ResourceActions;
 use crate::adapters::cluster::{Applications, ClusterError};
+use crate::app_events::{AppEvents, Told};
 use crate::projects::Projects;
 
 /// Conflicts in a row before a command gives up; each means that somebody else wrote in between.
 pub(super) const ATTEMPTS: usize = 10;
 const OPID: &str = "takobune.dev/operation-id";
 
+/// What commands are carried out with.
+#[derive(Clone)]
+pub(super) struct Hands {
+    pub(super) applications: Applications,
+    pub(super) projects: Projects,
+    pub(super) events: AppEvents,
+    pub(super) actions: Arc<ResourceActions>,
+}
+
 /// Takes commands for ever.
-pub(super) async fn serve(bus: Bus, applications: Applications, projects: Projects, actions: Arc<ResourceActions>) {
+pub(super) async fn serve(bus: Bus, hands: Hands) {
     loop {
         let mut inbox = match bus.commands(16).await {
             Ok(inbox) => inbox,
@@ -29,13 +39,12 @@ pub(super) async fn serve(bus: Bus, applications: Applications, projects: Projec
             }
         };
         while let Some(delivery) = inbox.next().await {
-            let (bus, applications, projects) = (bus.clone(), applications.clone(), projects.clone());
-            let actions = actions.clone();
+            let (bus, hands) = (bus.clone(), hands.clone());
             tokio::spawn(async move {
                 if matches!(delivery.body.command, Command::RunAction { .. }) {
-                    return at_most_once(&bus, &actions, delivery).await;
+                    return at_most_once(&bus, &hands.actions, delivery).await;
                 }
-                let reply = carry_out(&applications, &projects, &delivery.body).await;
+                let reply = carry_out(&hands, &delivery.body).await;
                 answer_with(&bus, &delivery.body, &reply).await;
                 if let Err(error) = delivery.ack().await {
                     tracing::warn!(%error, "command not acked; it may come again and will find itself done");
@@ -64,7 +73,8 @@ async fn answer_with(bus: &Bus, item: &CommandItem, reply: &Reply) {
     }
 }
 
-async fn carry_out(applications: &Applications, projects: &Projects, item: &CommandItem) -> Reply {
+async fn carry_out(hands: &Hands, item: &CommandItem) -> Reply {
+    let Hands { applications, projects, events, .. } = hands;
     let key = item.command.app();
     for _ in 0..ATTEMPTS {
         let app = match applications.get(key).await {
@@ -85,7 +95,12 @@ async fn carry_out(applications: &Applications, projects: &Projects, item: &Comm
             Err(reply) => return *reply,
         };
         match write(applications, key, &app, patch).await {
-            Ok(app) => return answer(&app),
+            Ok(app) => {
+                if let Some(told) = told(&app, item) {
+                    events.tell(&app, told);
+                }
+                return answer(&app);
+            }
             Err(error) if error.is_conflict() => {}
             Err(error) => return refused(503, format!("the API server refused: {error}")),
         }
@@ -123,7 +138,7 @@ fn patch_for(
         }
         Command::Refresh { hard, .. } => {
             let kind = if *hard { REFRESH_HARD } else { "normal" };
-            Ok(Some(json!({"metadata": {"annotations": {REFRESH: kind}}})))
+            Ok(Some(json!({"metadata": {"annotations": {REFRESH: kind, REFRESH_TIMESTAMP: now.to_string()}}})))
         }
         Command::Terminate { .. } => {
             requests::check_terminate(app).map_err(refusal)?;
@@ -132,6 +147,27 @@ fn patch_for(
         // Changes another object, not the Application.
         Command::RunAction { .. } => Ok(None),
     }
+}
+
+/// What users are told of a command that was written.
+fn told(app: &Application, item: &CommandItem) -> Option<Told> {
+    match &item.command {
+        Command::Sync { request, username, .. } => {
+            let source = app.source().and_then(|source| source.target_revision.clone());
+            let asked = request.revision.clone().filter(|revision| !revision.is_empty()).or(source);
+            let several = request.revisions.clone().filter(|revisions| !revisions.is_empty());
+            let revision = several.map(|all| all.join(",")).or(asked).unwrap_or_else(|| "HEAD".to_owned());
+            Some(Told::sync(username, app.operation.as_ref()?, &revision))
+        }
+        Command::Rollback { request, username, .. } => Some(Told::rollback(username, request.id)),
+        Command::Terminate { .. } => Some(Told::terminated(user_of(item))),
+        Command::Refresh { .. } | Command::RunAction { .. } => None,
+    }
+}
+
+/// Who gave the command.
+pub(super) fn user_of(item: &CommandItem) -> &str {
+    item.cause.actor.strip_prefix("user:").unwrap_or(&item.cause.actor)
 }
 
 /// The operation, in the place of the record of the one before (as Argo CD's `SetAppOperation`).
@@ -144,12 +180,7 @@ fn begin(app: &Application, item: &CommandItem, operation: &Operation) -> Value 
 }
 
 fn refusal(refusal: Refusal) -> Box<Reply> {
-    let code = match refusal.code {
-        Code::InvalidArgument => 400,
-        Code::PermissionDenied => 403,
-        Code::FailedPrecondition => 412,
-    };
-    Box::new(refused(code, refusal.message))
+    Box::new(refused(refusal.code.http(), refusal.message))
 }
 
 fn answer(app: &Application) -> Reply {
@@ -212,6 +243,10 @@ mod tests {
         let patch = patch_for(&app(Value::Null), &rollback(1), &[], now).unwrap().unwrap();
         assert_eq!(patch["operation"]["sync"]["revision"], "c1");
         assert_eq!(patch_for(&app(Value::Null), &rollback(2), &[], now).unwrap_err().code, 400);
+        let refresh =
+            patch_for(&app(Value::Null), &item(|app| Command::Refresh { app, hard: true }), &[], now).unwrap();
+        let annotations = json!({REFRESH: "hard", REFRESH_TIMESTAMP: "1970-01-01T00:00:00Z"});
+        assert_eq!(refresh.unwrap()["metadata"]["annotations"], annotations);
         let terminate = item(|app| Command::Terminate { app });
         assert_eq!(patch_for(&app(json!({"sync": {}})), &terminate, &[], now).unwrap_err().code, 400);
     }

@@ -7,7 +7,6 @@ mod commands;
 mod projects;
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -20,7 +19,9 @@ use tako_bus::{Bucket, Bus, BusError, Cause, Work, WorkNote};
 use tako_engine::app::{AppKey, Application, Phase};
 
 use self::actions::ResourceActions;
+use self::commands::Hands;
 use crate::adapters::cluster::{Applications, application};
+use crate::hash_of;
 use crate::settings::{self, SettingsRecord};
 use crate::shared::Shared;
 
@@ -49,8 +50,10 @@ struct Seen {
 impl Registry {
     /// Starts the loops.
     pub(crate) async fn start(shared: Shared, client: Client) -> Result<Arc<Self>, BusError> {
-        let Shared { bus, cluster, applications, settings, projects, control_namespace: namespace, .. } = shared;
-        let actions = Arc::new(ResourceActions::new(bus.clone(), cluster, applications.clone(), settings));
+        let Shared { bus, cluster, applications, settings, projects, events, control_namespace: namespace, .. } =
+            shared;
+        let actions =
+            Arc::new(ResourceActions::new(bus.clone(), cluster, applications.clone(), settings, events.clone()));
         let registry = Arc::new(Self { bus: bus.clone(), applications: applications.clone(), client, namespace });
         let listing = actions.clone();
         bus.serve("actions.list", "registry", move |ask: ActionsList| {
@@ -63,7 +66,7 @@ impl Registry {
             tokio::spawn(registry.clone().watch_settings(map));
         }
         tokio::spawn(projects::watch(bus.clone(), registry.client.clone(), registry.namespace.clone()));
-        tokio::spawn(commands::serve(bus, applications, projects, actions));
+        tokio::spawn(commands::serve(bus, Hands { applications, projects, events, actions }));
         Ok(registry)
     }
 
@@ -236,11 +239,4 @@ impl Registry {
             }
         }
     }
-}
-
-/// Tells one value from another within this process.
-fn hash_of(value: &impl serde::Serialize) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    serde_json::to_string(value).unwrap_or_default().hash(&mut hasher);
-    hasher.finish()
 }

@@ -9,14 +9,16 @@ use tako_engine::app::{AppKey, Application};
 use tako_engine::source::{Source, SourceType, joined};
 use tako_sources::render::{ReadSet, identity, render};
 use tako_sources::request::{RenderError, Rendered, Request};
-use tako_sources::store::{Surroundings, missing};
+use tako_sources::store::{Found, Surroundings, missing};
 
 use crate::runtime::stage::{Outcome, Stage};
 use crate::settings::Settings;
-use crate::sources::{RepoId, Sources};
+use crate::sources::{Demands, RepoId, Sources};
 
 /// Until the next try at something that cannot be fetched.
 const RETRY: Duration = Duration::from_secs(10);
+/// Until the next look at what is only just being read.
+const NOT_YET: Duration = Duration::from_millis(300);
 
 /// The stage.
 pub(crate) struct Renderer {
@@ -66,12 +68,23 @@ impl Renderer {
         let (record, pause) = match revisions {
             Err(error) => (failed(before, error), None),
             Ok(revisions) => {
+                let demands = match self.sources.demands(&app, app.sources()) {
+                    Ok(Some(demands)) => Ok(demands),
+                    Ok(None) => return Ok(Some(NOT_YET)),
+                    Err(problem) => Err(problem),
+                };
                 if let Some(pause) = self.paused(&app, &before, &revisions, item) {
                     return Ok(Some(pause));
                 }
-                match self.render(&app, around, (revisions, excused), before, item).await? {
-                    (Try::Done(record), pause) => (record, pause),
-                    (Try::Excused, _) => return Ok(Some(RETRY)),
+                match demands {
+                    Err(problem) => (failed(before, problem), None),
+                    Ok(demands) => {
+                        let what = (revisions, demands, excused);
+                        match self.render(&app, around, what, before, item).await? {
+                            (Try::Done(record), pause) => (record, pause),
+                            (Try::Excused, _) => return Ok(Some(RETRY)),
+                        }
+                    }
                 }
             }
         };
@@ -87,7 +100,7 @@ impl Renderer {
         app: &Application,
         around: &Surroundings,
         before: &TargetRecord,
-    ) -> Result<Option<(Result<Vec<String>, String>, bool)>, BusError> {
+    ) -> Result<Option<(Result<Vec<Found>, String>, bool)>, BusError> {
         let (mut revisions, mut any_excused) = (Vec::new(), false);
         let repo = |source: &Source| RepoId::of(&around.repositories, &source.repo_url, &app.spec.project);
         for source in app.sources() {
@@ -99,10 +112,15 @@ impl Renderer {
             let left = refs.grace_left(crate::unix_now(), self.settings.repository_grace());
             let excused = left.is_some() && before.error.is_none() && before.is_rendered();
             any_excused |= excused;
-            match (refs.error, refs.refs.get(&wanted.to_string())) {
-                (Some(_), Some(revision)) if excused => revisions.push(revision.clone()),
+            let name = wanted.to_string();
+            let found = refs
+                .refs
+                .get(&name)
+                .map(|revision| Found { revision: revision.clone(), tag: refs.tags.get(&name).cloned() });
+            match (refs.error, found) {
+                (Some(_), Some(found)) if excused => revisions.push(found),
                 (Some(error), _) => return Ok(Some((Err(error), excused))),
-                (None, Some(revision)) => revisions.push(revision.clone()),
+                (None, Some(found)) => revisions.push(found),
                 (None, None) => return Ok(Some((Err(missing(&source.repo_url, &wanted).to_string()), excused))),
             }
         }
@@ -114,11 +132,11 @@ impl Renderer {
         &self,
         app: &Application,
         before: &TargetRecord,
-        revisions: &[String],
+        revisions: &[Found],
         item: &WorkItem,
     ) -> Option<Duration> {
         let same = before.error.is_some()
-            && before.revision == joined(revisions.iter().map(String::as_str))
+            && before.revision == joined(revisions.iter().map(|found| found.revision.as_str()))
             && before.source == crate::targets::source_hash(app.sources());
         let (after, pause) = self.settings.pause_after_failures();
         (same && !item.note.hard && after > 0 && before.failures >= after).then_some(pause)
@@ -129,20 +147,23 @@ impl Renderer {
         &self,
         app: &Application,
         around: Surroundings,
-        (revisions, excused): (Vec<String>, bool),
+        (found, demands, excused): (Vec<Found>, Demands, bool),
         before: TargetRecord,
         item: &WorkItem,
     ) -> Result<(Try, Option<Duration>), BusError> {
         let started = Instant::now();
         let of = crate::targets::source_hash(app.sources());
         let known = if item.note.hard || before.source != of { Vec::new() } else { before.parts.clone() };
+        let revisions: Vec<String> = found.iter().map(|found| found.revision.clone()).collect();
         let (sources, list, at) = (self.sources.clone(), app.sources().to_vec(), revisions.clone());
         let (project, key) = (app.spec.project.clone(), app.key());
         let revision = joined(revisions.iter().map(String::as_str));
-        let outcome =
-            tokio::task::spawn_blocking(move || parts(&sources, &list, &at, &around, &known)).await.unwrap_or_else(
-                |_| Err(RenderError::Spec("the render ended unexpectedly; see the log of tako".to_owned())),
-            );
+        let look = move || {
+            sources.verify(&list, &found, &around, &demands)?;
+            parts(&sources, &list, &at, &around, &known)
+        };
+        let ended = || RenderError::Spec("the render ended unexpectedly; see the log of tako".to_owned());
+        let outcome = tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| Err(ended()));
         let parts = match outcome {
             Ok(parts) => parts,
             Err(error) if error.is_passing() && excused => {

@@ -13,7 +13,8 @@ use tako_engine::resource::ResourceKey;
 use tako_engine::validate::SpecProblem;
 
 use super::{Syncer, SyncerError, record};
-use crate::adapters::cluster::ClusterError;
+use crate::adapters::cluster::{Cluster, ClusterError};
+use crate::app_events::Told;
 use crate::differ::{condition, tracked_extras};
 use crate::permits::{Permit, destination_known, permit};
 use crate::runtime::fault;
@@ -60,18 +61,27 @@ impl Syncer {
         let settings = self.settings.compiled();
         let ours = (self.control_namespace.as_str(), &settings);
         let mut live = tracked_extras(&self.bus, &self.cluster, app, &[], ours).await?;
-        match permit(&self.projects, app, &self.control_namespace) {
+        let cluster = match permit(&self.projects, app, &self.control_namespace) {
             Permit::NotYet => return Ok(Outcome::Again(LOOK)),
             // Outside the bounds nothing is deleted, whatever else is wrong with the Application.
             Permit::Granted(grant) | Permit::Refused { grant: Some(grant), .. } => {
                 live.retain(|(key, _)| grant.permits_live(key));
+                match self.in_the_name_of(app, &grant)? {
+                    Ok(cluster) => cluster,
+                    Err(problem) => return self.hold(app, &problem).await,
+                }
             }
             Permit::Refused { problems, grant: None } => return self.hold(app, &told(&problems)).await,
-        }
+        };
         let wave = deletion::next_wave(&live, &own_key(&app.key()), &options, approved);
-        let deletions: Vec<_> = wave.delete.iter().map(|at| self.delete_object(app, &live[*at], how, item)).collect();
-        for outcome in gather(deletions, PARALLEL).await {
-            outcome?;
+        let deletions = wave.delete.iter().map(|at| self.delete_object(app, &live[*at], (how, &cluster), item));
+        // What is allowed is done, whatever is refused beside it.
+        let mut refused = Vec::new();
+        for outcome in gather(deletions.collect(), PARALLEL).await {
+            refused.extend(outcome?);
+        }
+        if !refused.is_empty() {
+            return self.hold(app, &refused.join("; ")).await;
         }
         if !wave.left {
             return self.put_finalizers(app, deletion::without(&app.metadata.finalizers, Stage::Objects(how))).await;
@@ -97,22 +107,27 @@ impl Syncer {
         Ok(())
     }
 
+    /// Deletes one in the name that `cluster` has; answers why it may not be, if it may not.
     async fn delete_object(
         &self,
         app: &Application,
         (key, live): &(ResourceKey, Value),
-        how: Propagation,
+        (how, cluster): (Propagation, &Cluster),
         item: &WorkItem,
-    ) -> Result<(), SyncerError> {
+    ) -> Result<Option<String>, SyncerError> {
         let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
-        self.cluster.delete(key, uid, how).await?;
+        match cluster.delete(key, uid, how).await {
+            Err(error) if error.is_refusal() => return Ok(Some(format!("{key}: {error}"))),
+            other => other?,
+        }
         fault::point("object deleted");
         if live["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|one| one == hook::FINALIZER)) {
             self.cluster.release(key, hook::FINALIZER, uid).await?;
         }
+        self.events.tell(app, Told::deleted(&key.group, &key.kind, &key.name));
         let reason = format!("application {} was deleted with its resources", app.key());
         self.bus.audit(self.deletion_audit(app, Some(key), "Deleted", reason), &item.cause).await?;
-        Ok(())
+        Ok(None)
     }
 
     async fn run_hooks(&self, app: &Application, phase: SyncPhase, item: &WorkItem) -> Result<Outcome, SyncerError> {
@@ -152,7 +167,12 @@ impl Syncer {
                 Ok(Outcome::Again(LOOK))
             }
             Next::Replace(at, uid) => {
-                self.cluster.delete(&steps[at].key, &uid, Propagation::Foreground).await?;
+                match cluster.delete(&steps[at].key, &uid, Propagation::Foreground).await {
+                    Err(error) if error.is_refusal() => {
+                        return self.hold(app, &format!("hook {}: {error}", steps[at].key)).await;
+                    }
+                    other => other?,
+                }
                 self.cluster.release(&steps[at].key, hook::FINALIZER, &uid).await?;
                 Ok(Outcome::Again(LOOK))
             }
@@ -182,8 +202,23 @@ impl Syncer {
         let (steps, live) = self.deletion_hooks(app, phase, item).await?.unwrap_or_default();
         let healths = self.healths.now();
         let deleted = deletion::cleaned(&steps, &live, |live| hook::progress(live, &healths));
+        let cluster = match permit(&self.projects, app, &self.control_namespace) {
+            Permit::NotYet => return Ok(Outcome::Again(LOOK)),
+            Permit::Granted(grant) | Permit::Refused { grant: Some(grant), .. } => self.in_the_name_of(app, &grant)?,
+            // In whose name they would be deleted, nobody can tell any more.
+            Permit::Refused { problems, grant: None } => Err(told(&problems)),
+        };
         for (at, step) in steps.iter().enumerate() {
-            self.let_go(step, deleted.contains(&at)).await?;
+            match (deleted.contains(&at), &cluster) {
+                (false, _) => self.let_go(step, None).await?,
+                (true, Err(problem)) => return self.hold(app, problem).await,
+                (true, Ok(cluster)) => match self.let_go(step, Some(cluster)).await {
+                    Err(SyncerError::Cluster(error)) if error.is_refusal() => {
+                        return self.hold(app, &format!("hook {}: {error}", step.key)).await;
+                    }
+                    other => other?,
+                },
+            }
         }
         self.put_finalizers(app, deletion::without(&app.metadata.finalizers, Stage::CleanUp(phase))).await
     }
@@ -235,6 +270,7 @@ impl Syncer {
             let mut conditions: Vec<_> = old.iter().filter(|known| known.r#type != told.r#type).cloned().collect();
             conditions.push(told);
             self.applications.patch(&app.key(), &json!({"status": {"conditions": conditions}})).await?;
+            self.events.tell(app, Told::held(problem));
         }
         Ok(Outcome::Again(LOOK_FAILED))
     }

@@ -3,14 +3,15 @@
 use serde_json::Value;
 use tako_bus::{Bucket, TargetRecord};
 use tako_engine::app::{Application, Operation, Source};
+use tako_engine::integrity::Demand;
 use tako_engine::parse::parse_manifests;
 use tako_engine::source::{joined, split};
 use tako_sources::render::render;
 use tako_sources::request::RenderError;
-use tako_sources::store::Surroundings;
+use tako_sources::store::{self, Surroundings};
 
 use super::{Syncer, SyncerError, record};
-use crate::sources::Sources;
+use crate::sources::{Demands, Sources};
 use crate::targets;
 
 const NO_SOURCE: &str = "spec.source: missing; set repoURL and path";
@@ -32,6 +33,13 @@ impl Syncer {
         };
         let wanted = if pinned.is_empty() { asked } else { pinned };
         if !sync.manifests.is_empty() {
+            let signed = |demands: Demands| demands.iter().any(Option::is_some);
+            // What is not known yet counts as demanded.
+            let unsigned =
+                self.sources.demands(app, app.sources()).is_ok_and(|all| all.is_some_and(|all| !signed(all)));
+            if !unsigned {
+                return Ok(Err("Cannot use local sync when signature keys are required.".to_owned()));
+            }
             let revision = if wanted.is_empty() { target.revision } else { wanted };
             return Ok(brought(&sync.manifests).map(|raw| (revision, raw)));
         }
@@ -66,8 +74,14 @@ impl Syncer {
 
     async fn render(&self, app: &Application, list: Vec<Source>, wanted: String) -> Found {
         let around = self.sources.surroundings(app).await;
+        let demands = match self.sources.demands(app, &list) {
+            Ok(Some(demands)) => demands,
+            Ok(None) => return Err("the projects are not read yet; try again".to_owned()),
+            Err(problem) => return Err(problem),
+        };
         let sources = self.sources.clone();
-        let rendered = tokio::task::spawn_blocking(move || rendered(&sources, &list, &around, &wanted)).await;
+        let rendered =
+            tokio::task::spawn_blocking(move || rendered(&sources, (&list, &demands), &around, &wanted)).await;
         match rendered {
             Ok(rendered) => rendered.map_err(|error| error.to_string()),
             Err(_) => Err("the render ended unexpectedly; see the log of tako".to_owned()),
@@ -78,19 +92,21 @@ impl Syncer {
 /// The manifests of all sources at the revisions that are wanted (joined; a source beyond them is at its own). Blocks.
 fn rendered(
     sources: &Sources,
-    list: &[Source],
+    (list, demands): (&[Source], &[Option<Demand>]),
     around: &Surroundings,
     wanted: &str,
 ) -> Result<(String, Vec<Value>), RenderError> {
     let wanted = split(wanted);
-    let revisions = list
+    let found = list
         .iter()
         .enumerate()
         .map(|(index, source)| {
             let own = source.target_revision.as_deref().unwrap_or_default();
             sources.store.resolve(source, around, wanted.get(index).map_or(own, String::as_str))
         })
-        .collect::<Result<Vec<String>, _>>()?;
+        .collect::<Result<Vec<store::Found>, _>>()?;
+    sources.verify(list, &found, around, demands)?;
+    let revisions: Vec<String> = found.into_iter().map(|found| found.revision).collect();
     let mut all = Vec::new();
     for request in sources.requests(list, &revisions, around)?.into_iter().flatten() {
         all.extend(render(&request)?.manifests);

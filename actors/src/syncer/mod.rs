@@ -6,6 +6,7 @@ mod cascade;
 mod manifests;
 mod namespace;
 mod operation;
+mod preview;
 mod record;
 mod steps;
 mod trial;
@@ -20,6 +21,7 @@ use tako_bus::{AuditRecord, BusError, Event, Work, WorkItem, WorkKind, WorkNote}
 use tako_engine::app::{AppKey, Application, Operation, Phase};
 
 use crate::adapters::cluster::{Cluster, ClusterError};
+use crate::app_events::Told;
 use crate::differ::ExtrasError;
 use crate::now;
 use crate::runtime::fault;
@@ -260,6 +262,7 @@ impl Syncer {
             other => other?,
         }
         fault::point("end recorded");
+        self.events.tell(&app, Told::completed(operation, &ended.revision, ended.phase, &ended.message));
         let event = Event::SyncFinished {
             app: key.clone(),
             project: app.spec.project.clone(),

@@ -7,8 +7,8 @@ use tako_engine::plan::{Action, SyncPlan};
 use tako_engine::resource::Manifest;
 
 use super::operation::given_options;
-use super::steps::Terms;
 use super::{Syncer, SyncerError};
+use crate::adapters::cluster::Cluster;
 
 /// What is done about the namespace.
 pub(super) struct Home {
@@ -24,7 +24,7 @@ impl Syncer {
         app: &Application,
         operation: &Operation,
         plan: &SyncPlan,
-        terms: &Terms<'_>,
+        cluster: &Cluster,
     ) -> Result<Option<Home>, SyncerError> {
         let asked = options::of_application(&given_options(app, operation), "CreateNamespace") == Some("true");
         let partial = operation.sync.as_ref().is_some_and(|sync| !sync.resources.is_empty());
@@ -44,7 +44,7 @@ impl Syncer {
         if plan.steps.iter().any(|step| step.key == key && matches!(step.action, Action::Apply(_))) {
             return Ok(None);
         }
-        let absent = terms.cluster.get(&manifest).await?.is_none();
+        let absent = cluster.get(&manifest).await?.is_none();
         Ok((absent || managed.is_some()).then_some(Home { manifest, absent }))
     }
 }

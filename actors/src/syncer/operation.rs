@@ -134,7 +134,7 @@ impl Syncer {
             };
             self.emit(started, item);
             tracing::debug!(app = %app.key(), "the plan:\n{plan}");
-            let home = self.home(app, operation, plan, &terms).await?;
+            let home = self.home(app, operation, plan, &terms.cluster).await?;
             let stopped = self.try_out(app, operation, (plan, home.as_ref()), &mut progress, (grant, &terms)).await?;
             if let Some((phase, message)) = stopped {
                 let (revision, resources) = (revision.to_owned(), progress.entries(plan));
@@ -239,7 +239,7 @@ impl Syncer {
                 self.note(app, plan, &progress, revision, "").await?;
                 fault::point("hook's end recorded");
                 for (at, delete) in ended {
-                    self.let_go(&plan.steps[at], delete).await?;
+                    self.let_go(&plan.steps[at], delete.then_some(&terms.cluster)).await?;
                 }
                 fault::point("hook let go");
             }
@@ -313,7 +313,8 @@ impl Syncer {
         let hooks = progress.stop(plan, why);
         self.note(app, plan, &progress, revision, why).await?;
         for at in hooks {
-            self.let_go(&plan.steps[at], true).await?;
+            // In our own name: what was begun must come to an end, whatever its account may by now.
+            self.let_go(&plan.steps[at], Some(&self.cluster)).await?;
         }
         Ok(Carried::Ended(Ended {
             phase: Phase::Failed,
@@ -343,7 +344,8 @@ impl Syncer {
         Ok(newer.then_some(record.revision))
     }
 
-    async fn plan(
+    /// The plan of an operation that has begun.
+    pub(super) async fn plan(
         &self,
         app: &Application,
         operation: &Operation,
@@ -392,11 +394,37 @@ fn blocked(app: &Application, grant: &Grant) -> Option<Duration> {
     (!verdict.allowed).then(|| verdict.until.map_or(LOOK_BLOCKED, left))
 }
 
-/// The operation's options; the Application's when it names none.
+/// The operation's options, be they none; the Application's when it has no list of them.
 pub(super) fn given_options(app: &Application, operation: &Operation) -> Vec<String> {
-    let own = operation.sync.as_ref().map(|sync| sync.sync_options.clone()).unwrap_or_default();
-    if !own.is_empty() {
-        return own;
+    let own = operation.sync.as_ref().and_then(|sync| sync.sync_options.clone());
+    let policy = || app.spec.sync_policy.as_ref().map(|policy| policy.sync_options.clone());
+    own.or_else(policy).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_that_is_given_counts_even_if_it_is_empty() {
+        for (sync, want) in [
+            (json!({}), &["CreateNamespace=true"][..]),
+            (json!({"syncOptions": null}), &["CreateNamespace=true"]),
+            (json!({"syncOptions": []}), &[]),
+            (json!({"syncOptions": ["Replace=true"]}), &["Replace=true"]),
+        ] {
+            let app: Application = serde_json::from_value(json!({
+                "metadata": {}, "operation": {"sync": sync},
+                "spec": {"syncPolicy": {"syncOptions": ["CreateNamespace=true"]}},
+            }))
+            .unwrap();
+            let operation = app.operation.clone().unwrap();
+            assert_eq!(given_options(&app, &operation), want, "{sync}");
+            // What is put on record says the same.
+            let recorded: Operation = serde_json::from_value(json!(operation)).unwrap();
+            assert_eq!(given_options(&app, &recorded), want, "{sync}");
+        }
     }
-    app.spec.sync_policy.as_ref().map(|policy| policy.sync_options.clone()).unwrap_or_default()
 }

@@ -234,16 +234,17 @@ impl Syncer {
         Ok(live)
     }
 
-    /// Lets go of a hook of this operation, and deletes it if it is to be deleted.
-    pub(super) async fn let_go(&self, step: &Step, delete: bool) -> Result<(), SyncerError> {
+    /// Lets go of a hook of this operation, and deletes it if it is to be deleted, in the name that `deleter` has. (The
+    /// finalizer is ours.)
+    pub(super) async fn let_go(&self, step: &Step, deleter: Option<&Cluster>) -> Result<(), SyncerError> {
         let Some(live) = self.cluster.get_key(&step.key).await? else { return Ok(()) };
         let ours = step.hook.as_ref().map(|hook| hook.mark.as_str());
         let Some(uid) = live["metadata"]["uid"].as_str() else { return Ok(()) };
         if Manifest(live.clone()).annotation(hook::OPERATION) != ours {
             return Ok(());
         }
-        if delete {
-            self.cluster.delete(&step.key, uid, Propagation::Foreground).await?;
+        if let Some(deleter) = deleter {
+            deleter.delete(&step.key, uid, Propagation::Foreground).await?;
         }
         self.cluster.release(&step.key, hook::FINALIZER, uid).await?;
         Ok(())

@@ -20,6 +20,8 @@ use crate::sources::{RepoId, Sources};
 
 /// A repository that cannot be reached is tried again after this long, besides webhooks and timers.
 const RETRY: Duration = Duration::from_secs(20);
+/// Between two rounds of packing and bounding the caches.
+const MAINTAIN: Duration = Duration::from_secs(1800);
 
 /// The stage.
 pub(crate) struct Watcher {
@@ -38,6 +40,7 @@ impl Watcher {
         tokio::spawn(watcher.clone().follow_credentials());
         tokio::spawn(watcher.clone().poll_on_time(settings));
         tokio::spawn(watcher.clone().poll_again());
+        tokio::spawn(watcher.clone().maintain());
         watcher
     }
 
@@ -134,6 +137,21 @@ impl Watcher {
         }
     }
 
+    /// Packs and bounds the caches, now and then.
+    async fn maintain(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(MAINTAIN);
+        tick.tick().await;
+        loop {
+            tick.tick().await;
+            let store = self.sources.store.clone();
+            match tokio::task::spawn_blocking(move || store.maintain()).await {
+                Ok(Ok(done)) => tracing::debug!(?done, "the caches of git are maintained"),
+                Ok(Err(error)) => tracing::warn!(%error, "the caches of git are not maintained"),
+                Err(_) => tracing::error!("the maintenance of the caches of git ended unexpectedly"),
+            }
+        }
+    }
+
     async fn wake_poll(&self, url: &str, reason: &str) {
         let note = WorkNote { hard: false, reason: reason.to_owned() };
         if let Err(error) = self.bus.wake(&Work::Poll { repo: url.to_owned() }, note, &Cause::root("sa:watcher")).await
@@ -204,8 +222,10 @@ impl Watcher {
     }
 
     async fn tell(&self, repo: &RepoId, looks: Vec<Look>, waiting: Waiting, item: &WorkItem) -> Outcome {
-        let refs = looks.iter().filter_map(|look| Some((look.wanted.to_string(), look.to.clone()?))).collect();
-        let record = RefRecord { repo: repo.url.clone(), refs, error: None, read_at: Some(crate::unix_now()) };
+        let to = || looks.iter().filter_map(|look| Some((look.wanted.to_string(), look.to.clone()?)));
+        let refs = to().map(|(name, found)| (name, found.revision)).collect();
+        let tags = to().filter_map(|(name, found)| Some((name, found.tag?))).collect();
+        let record = RefRecord { repo: repo.url.clone(), refs, tags, error: None, read_at: Some(crate::unix_now()) };
         // The record first: whoever is woken reads it.
         if !self.put(repo, &record).await {
             self.state().keep(repo, waiting);
@@ -214,7 +234,8 @@ impl Watcher {
         let mut render = waiting;
         self.state().recovered(repo).into_iter().for_each(|app| wait(&mut render, app, false));
         for look in looks {
-            let Some(to) = look.to.filter(|to| look.from.as_ref() != Some(to)) else { continue };
+            let to = look.to.map(|found| found.revision);
+            let Some(to) = to.filter(|to| look.from.as_ref() != Some(to)) else { continue };
             let touched = self.state().moved(repo, &look.wanted, &to, look.changed.as_deref());
             let changed = look.changed.map_or(0, |changed| changed.len());
             let event = Event::RevisionMoved {

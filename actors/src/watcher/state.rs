@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tako_bus::TargetRecord;
-use tako_engine::app::{AppKey, Application, REFRESH, REFRESH_HARD};
+use tako_engine::app::{AppKey, Application, REFRESH, REFRESH_HARD, REFRESH_TIMESTAMP};
 use tako_engine::source::{Source, Wanted};
 use tako_sources::request::GENERATE_PATHS;
 
@@ -21,7 +21,8 @@ struct Following {
     hash: String,
     /// Anything else that changes what is rendered.
     rest: String,
-    refresh: Option<String>,
+    /// The refresh that is asked for, and when: that tells one request from another.
+    refresh: Option<(String, Option<String>)>,
 }
 
 /// One source of an Application.
@@ -52,12 +53,12 @@ impl Following {
             sources,
             hash: source_hash(app.sources()),
             rest: format!("{:?}|{:?}", app.spec.destination, annotation(GENERATE_PATHS)),
-            refresh: annotation(REFRESH).cloned(),
+            refresh: annotation(REFRESH).map(|kind| (kind.clone(), annotation(REFRESH_TIMESTAMP).cloned())),
         })
     }
 
     fn asks_hard(&self) -> bool {
-        self.refresh.as_deref() == Some(REFRESH_HARD)
+        self.refresh.as_ref().is_some_and(|(kind, _)| kind == REFRESH_HARD)
     }
 
     /// What it would be if nothing had been rendered yet: what was read is no part of what is wanted.
@@ -381,6 +382,27 @@ mod tests {
         let mut names: Vec<_> = keys.into_iter().map(|key| key.name).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_newer_request_for_a_refresh_is_another_one() {
+        let mut state = State::default();
+        let mut asks = |refresh: Option<&str>, at: Option<&str>| {
+            let (key, mut app) = app("a", "apps/a", refresh);
+            app.metadata.annotations.extend(at.map(|at| (REFRESH_TIMESTAMP.to_owned(), at.to_owned())));
+            !state.app_changed(&key, &app, repo).is_empty()
+        };
+        assert!(asks(None, None), "it is new");
+        for (refresh, at, polls) in [
+            (Some("normal"), Some("t1"), true),
+            (Some("normal"), Some("t1"), false),
+            (Some("normal"), Some("t2"), true),
+            (None, Some("t2"), false),
+            (None, None, false),
+            (Some("normal"), None, true),
+        ] {
+            assert_eq!(asks(refresh, at), polls, "{refresh:?} {at:?}");
+        }
     }
 
     #[test]

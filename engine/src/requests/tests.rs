@@ -46,7 +46,7 @@ fn a_sync_is_built_as_argo_cd_builds_it() {
         // As the page of Argo CD sends it.
         (
             json!({"revision": "v1", "prune": true, "dryRun": false, "strategy": {"hook": {"force": true}}, "resources": null, "syncOptions": {"items": []}, "retryStrategy": null}),
-            json!({"sync": {"source": source, "revision": "v1", "prune": true, "syncStrategy": {"hook": {"force": true}}}, "retry": {"limit": 2}, "initiatedBy": by}),
+            json!({"sync": {"source": source, "revision": "v1", "prune": true, "syncOptions": [], "syncStrategy": {"hook": {"force": true}}}, "retry": {"limit": 2}, "initiatedBy": by}),
         ),
         (
             json!({"syncOptions": {"items": ["Replace=true"]}, "retryStrategy": {"limit": 7}, "infos": [{"name": "why", "value": "because"}], "resources": [{"group": "apps", "kind": "Deployment", "name": "d", "namespace": "n"}, null]}),

@@ -12,11 +12,14 @@ fn item(name: &str, value: impl Into<String>) -> InfoItem {
     InfoItem { name: name.to_owned(), value: value.into() }
 }
 
-pub(super) fn info(live: &Value, object: &Manifest) -> Vec<InfoItem> {
+/// `labels` of the object are shown besides (setting `resource.customLabels`), in this order.
+pub(super) fn info(live: &Value, object: &Manifest, labels: &[String]) -> Vec<InfoItem> {
     let mut items = Vec::new();
     if let Some(revision) = revision(live, object).filter(|revision| *revision > 0) {
         items.push(item("Revision", format!("Rev:{revision}")));
     }
+    let worn = |name: &String| Some(item(name, live["metadata"]["labels"][name.as_str()].as_str()?));
+    items.extend(labels.iter().filter_map(worn));
     match (object.group(), object.kind()) {
         ("", "Pod") => items.extend(pod(live)),
         ("argoproj.io", "Application") => {
@@ -212,10 +215,21 @@ mod tests {
     }
 
     #[test]
+    fn labels_are_shown_where_settings_name_them() {
+        let mut object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {
+            "annotations": {"deployment.kubernetes.io/revision": "3"}, "labels": {"team": "a", "tier": "", "other": "x"}}});
+        let names = ["tier".to_owned(), "none".to_owned(), "team".to_owned()];
+        let shown = |object: &Value| info(object, &Manifest(object.clone()), &names);
+        assert_eq!(shown(&object)[..3], [item("Revision", "Rev:3"), item("tier", ""), item("team", "a")]);
+        object["metadata"]["labels"] = Value::Null;
+        assert_eq!(shown(&object)[1].name, "Node");
+    }
+
+    #[test]
     fn revisions_are_shown_where_there_are_any() {
         let shown = |object: Value| {
             let manifest = Manifest(object.clone());
-            info(&object, &manifest).into_iter().map(|item| item.value).collect::<Vec<_>>()
+            info(&object, &manifest, &[]).into_iter().map(|item| item.value).collect::<Vec<_>>()
         };
         let annotated = |name: &str, value: &str| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"annotations": {name: value}}});
         assert_eq!(shown(annotated("deployment.kubernetes.io/revision", "3")), ["Rev:3"]);

@@ -2,10 +2,10 @@
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tako_bus::{AuditRecord, Cause, Command, Reply};
+use tako_bus::{AuditRecord, Cause, Command, Document, Reply};
 use tako_engine::app::{AppKey, Application};
 use tako_engine::requests::{self, RollbackRequest, SyncRequest};
 
@@ -197,6 +197,22 @@ pub(super) async fn run(
             Ok(bus.command(command, &cause, COMMAND_WITHIN).await?)
         })
         .await?
+}
+
+/// Asks the actors for a document, and answers with it.
+pub(super) async fn document<Q: Serialize + Send + Sync + 'static>(
+    state: &State,
+    tail: &'static str,
+    ask: Q,
+    within: Duration,
+) -> Result<HttpResponse, WebError> {
+    let bus = state.bus.clone();
+    let Document { code, body } = state.on_pool(async move { bus.ask(tail, &ask, within).await }).await??;
+    if code == 200 {
+        return Ok(HttpResponse::Ok().content_type("application/json").body(body));
+    }
+    let message = String::from_utf8_lossy(&body).into_owned();
+    answer(Reply { ok: false, code, message, body: Value::Null })
 }
 
 pub(super) fn answer(reply: Reply) -> Result<HttpResponse, WebError> {

@@ -2,6 +2,8 @@
 mod actions;
 mod applications;
 mod live;
+mod managed;
+mod plan;
 mod session;
 mod ui;
 mod webhook;
@@ -29,6 +31,8 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .configure(session::configure)
         .configure(applications::configure)
         .configure(actions::configure)
+        .configure(plan::configure)
+        .configure(managed::configure)
         .configure(webhook::configure)
         .route("/api/v1/live", web::get().to(live::open))
         .service(

@@ -27,7 +27,7 @@ fn seen_by(live: &Value, tracking: &Tracking, updates: &Updates) -> Seen {
 }
 
 fn aged(live: &Value, tracking: &Tracking, updates: &Updates, age: u64) -> Seen {
-    let seen = Seen::new(live, (tracking, &HealthRules::default()), age);
+    let seen = Seen::new(live, (tracking, &HealthRules::default(), &[]), age);
     let ignored = updates.of(live, seen.managed());
     seen.printed(ignored.map(|ignored| print_of(live.clone(), &ignored).unwrap()))
 }
