@@ -16,3 +16,5 @@ mod helm;
 mod jsonnet;
 mod kustomize;
 mod plugin;
+#[cfg(test)]
+mod testing;

@@ -38,6 +38,18 @@ pub fn parse_value(text: &str) -> Result<Value, String> {
     }
 }
 
+/// All values of a text with several YAML documents, whatever they are. The error names line and column.
+pub fn parse_documents(text: &str) -> Result<Vec<Value>, String> {
+    let mut values = Vec::new();
+    for (first_line, document) in documents(text) {
+        let found = yaml::load(document).map_err(|fault| {
+            format!("line {}, column {}: {}", first_line + fault.line.max(1) - 1, fault.column, fault.message)
+        })?;
+        values.extend(found.map(|(value, _)| value));
+    }
+    Ok(values)
+}
+
 /// All objects of a file, in order. Documents that are empty or only comments are nothing.
 pub fn parse_manifests(file: &str, text: &str) -> Result<Vec<Value>, ParseProblem> {
     let at = |fault: Fault, first_line: u32| ParseProblem {
