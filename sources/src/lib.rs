@@ -18,3 +18,5 @@ mod kustomize;
 mod plugin;
 #[cfg(test)]
 mod testing;
+
+pub use jsonnet::worker::main as jsonnet_main;

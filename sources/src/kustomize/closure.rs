@@ -35,7 +35,7 @@ impl Closure {
     /// The closure of the kustomization in a directory, which `edited` stands in for.
     pub(super) fn of(tree: &Tree, directory: &str, edited: Option<&Value>) -> Result<Self, RenderError> {
         let mut walk = Walk { tree, found: Self::default(), seen: BTreeSet::new() };
-        walk.directory(directory, edited, false, 0)?;
+        walk.directory(directory, edited, None, 0)?;
         Ok(walk.found)
     }
 
@@ -48,17 +48,23 @@ impl Closure {
 struct Walk<'a> {
     tree: &'a Tree,
     found: Closure,
-    seen: BTreeSet<(String, bool)>,
+    seen: BTreeSet<(String, Option<String>)>,
 }
 
 impl Walk<'_> {
-    /// A directory with a kustomization. With `config`, its resources say how plugins are configured.
-    fn directory(&mut self, path: &str, edited: Option<&Value>, config: bool, depth: usize) -> Result<(), RenderError> {
+    /// A directory with a kustomization. With `config`, its resources configure plugins, which find their files from that directory.
+    fn directory(
+        &mut self,
+        path: &str,
+        edited: Option<&Value>,
+        config: Option<&str>,
+        depth: usize,
+    ) -> Result<(), RenderError> {
         let Some((real, Kind::Directory)) = self.tree.real(path)? else {
             self.found.missing = true;
             return Ok(());
         };
-        if depth > DEPTH_MAX || !self.seen.insert((real.clone(), config)) {
+        if depth > DEPTH_MAX || !self.seen.insert((real.clone(), config.map(str::to_owned))) {
             return Ok(());
         }
         if path != real {
@@ -94,7 +100,7 @@ impl Walk<'_> {
         &mut self,
         at: &str,
         map: &Map<String, Value>,
-        config: bool,
+        config: Option<&str>,
         depth: usize,
     ) -> Result<(), RenderError> {
         for field in ["resources", "bases"] {
@@ -104,7 +110,7 @@ impl Walk<'_> {
         }
         for name in texts(peek(map, "components")) {
             if !self.remote(name)? {
-                self.directory(&below(at, name)?, None, false, depth + 1)?;
+                self.directory(&below(at, name)?, None, None, depth + 1)?;
             }
         }
         for field in ["crds", "configurations"] {
@@ -138,7 +144,7 @@ impl Walk<'_> {
                 if name.contains('\n') || is_inline(name) {
                     self.config(at, name)?;
                 } else {
-                    self.resource(at, name, true, depth)?;
+                    self.resource(at, name, Some(at), depth)?;
                 }
             }
         }
@@ -146,15 +152,15 @@ impl Walk<'_> {
     }
 
     /// A file, a directory with a kustomization, or something elsewhere.
-    fn resource(&mut self, at: &str, name: &str, config: bool, depth: usize) -> Result<(), RenderError> {
+    fn resource(&mut self, at: &str, name: &str, config: Option<&str>, depth: usize) -> Result<(), RenderError> {
         if self.remote(name)? {
             return Ok(());
         }
         let path = below(at, name)?;
         match self.tree.kind(&path)? {
             Some(Kind::File { .. }) => {
-                if config {
-                    self.config(at, &self.tree.text(&path)?)?;
+                if let Some(base) = config {
+                    self.config(base, &self.tree.text(&path)?)?;
                 }
                 self.found.paths.insert(path);
                 Ok(())

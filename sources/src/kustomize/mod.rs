@@ -271,16 +271,9 @@ fn plain_version(version: &str) -> String {
 
 /// What Kustomize says when a file or directory is not there.
 fn is_about_a_file(stderr: &str) -> bool {
-    [
-        "no such file or directory",
-        "must resolve to a file",
-        "doesn't exist",
-        "not a directory",
-        "must build at directory",
-    ]
-    .into_iter()
-    .any(|words| stderr.contains(words))
-        || stderr.contains("unable to find one of 'kustomization.yaml'")
+    ["no such file or directory", "doesn't exist", "unable to find one of 'kustomization.yaml'", "no chart found at"]
+        .into_iter()
+        .any(|words| stderr.contains(words))
 }
 
 /// Major and minor of a Kustomize program; `None` when it does not say.
