@@ -163,8 +163,9 @@ fn kustomize_makes_the_same_objects_by_itself() {
         let options = case.get("options").unwrap_or_default();
         let mut settings = RenderSettings::default();
         settings.kustomize_build_options = options.to_owned();
+        let request = case.request("kustomize", settings);
         let started = Instant::now();
-        let own = render(&case.request("kustomize", settings));
+        let own = render(&request);
         ours += started.elapsed();
         let mut failed = None;
         for edit in case.every("edit") {
@@ -263,4 +264,28 @@ fn directories_are_read_as_go_reads_them() {
     }
     none(failures);
     assert!(count >= 15, "{count}");
+}
+
+/// Where the evaluator is known to differ from go-jsonnet. When one of these no longer does, it goes from here into the corpus.
+#[test]
+fn what_jsonnet_is_known_to_make_differently() {
+    let known = [
+        ("'' + 0.1", "0.1", "0.10000000000000001"),
+        ("'' + 1e-7", "0.0000001", "9.9999999999999995e-08"),
+        ("'%.0f' % 2.5", "2", "3"),
+        ("'%g' % 1000000", "1e+06", "1000000"),
+        ("'' + std.log10(1000)", "3", "2.9999999999999996"),
+    ];
+    for (expression, want, theirs) in known {
+        let text = format!(
+            "-- main.jsonnet --\n{{apiVersion: 'v1', kind: 'T', metadata: {{name: 'x'}}, value: {expression}}}\n"
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        let case = Case::read(file.path());
+        let own = render(&case.request("directory", RenderSettings::default())).unwrap();
+        assert_eq!(own.manifests[0]["value"], want, "{expression}");
+        let made = run(&program("jsonnet"), &["main.jsonnet"], case.root.path()).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&made).unwrap()["value"], theirs, "{expression}");
+    }
 }

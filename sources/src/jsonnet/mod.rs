@@ -77,7 +77,7 @@ fn evaluate(request: &Request, file: &str, job: &Job) -> Result<String, RenderEr
             ProcessError::Failed { how, .. } => {
                 failed(format!("{file}: the evaluation was ended ({how}): it needs too much memory or nests too deep"))
             }
-            source => RenderError::Tool { tool: "jsonnet", source },
+            other => failed(format!("{file}: {other}")),
         })?;
     String::from_utf8(said.stdout).map_err(|_| failed(format!("{file}: the result is not UTF-8 text")))
 }

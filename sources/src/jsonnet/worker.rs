@@ -21,6 +21,14 @@ use super::{Job, Variable};
 
 /// Calls in calls, as go-jsonnet's default.
 const STACK_MAX: usize = 500;
+/// Before every text, on its first line: what go-jsonnet does with texts outside of ASCII and the evaluator does not (it takes
+/// characters for bytes). `std` is otherwise the evaluator's own.
+const BEFORE: &str = concat!(
+    "local __std=std;local std=__std+{",
+    "base64(input)::__std.base64(if __std.isString(input) then __std.encodeUTF8(input) else input),",
+    "base64Decode(str)::__std.decodeUTF8(__std.base64DecodeBytes(str)),",
+    "};",
+);
 /// Bytes of stack: the parser recurses.
 const THREAD_STACK: usize = 512 * 1024 * 1024;
 
@@ -115,6 +123,7 @@ impl<'p> Files<'_, 'p> {
         from: &str,
         text: Vec<u8>,
     ) -> Result<Thunk<'p>, String> {
+        let text = [BEFORE.as_bytes(), &text].concat();
         let (context, source) = program.span_manager_mut().insert_source_context(text.len());
         self.known.push((source, shown.to_owned(), from.to_owned(), text.clone()));
         program.load_source(context, &text, true, shown).map_err(|error| {
@@ -149,7 +158,7 @@ impl<'p> Files<'_, 'p> {
         let Some((_, shown, _, text)) = self.known.iter().find(|known| known.0 == *source) else {
             return "std".to_owned();
         };
-        let before = &text[..start.min(text.len())];
+        let before = &text[BEFORE.len().min(start)..start.min(text.len())];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
         let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
         format!("{shown}:{line}:{column}")
@@ -161,11 +170,9 @@ impl<'p> Files<'_, 'p> {
             (EvalErrorKind::ImportFailed { .. }, Some(reason)) => reason.clone(),
             (kind, _) => eval_words(kind),
         };
-        let places: Vec<String> = error
-            .stack_trace
-            .iter()
-            .rev()
-            .filter_map(span_of)
+        let places: Vec<String> = place_of(&error.kind)
+            .into_iter()
+            .chain(error.stack_trace.iter().rev().filter_map(span_of))
             .map(|span| self.place(program, span))
             .filter(|place| place != "std")
             .collect();
@@ -204,6 +211,30 @@ impl<'p> Callbacks<'p> for Files<'_, 'p> {
         _args: &[Value<'p>],
     ) -> Result<Value<'p>, NativeError> {
         Err(NativeError)
+    }
+}
+
+/// Where the error itself is.
+fn place_of(kind: &EvalErrorKind) -> Option<SpanId> {
+    match kind {
+        EvalErrorKind::ExplicitError { span, .. }
+        | EvalErrorKind::AssertFailed { span, .. }
+        | EvalErrorKind::ImportFailed { span, .. }
+        | EvalErrorKind::UnknownObjectField { span, .. }
+        | EvalErrorKind::FieldOfNonObject { span }
+        | EvalErrorKind::NumericIndexOutOfRange { span, .. }
+        | EvalErrorKind::InvalidIndexedType { span, .. }
+        | EvalErrorKind::ObjectIndexIsNotString { span, .. }
+        | EvalErrorKind::CondIsNotBool { span, .. }
+        | EvalErrorKind::ForSpecValueIsNotArray { span, .. } => Some(*span),
+        EvalErrorKind::CalleeIsNotFunction { span, .. }
+        | EvalErrorKind::TooManyCallArgs { span, .. }
+        | EvalErrorKind::UnknownCallParam { span, .. }
+        | EvalErrorKind::CallParamNotBound { span, .. }
+        | EvalErrorKind::InvalidBinaryOpTypes { span, .. }
+        | EvalErrorKind::DivByZero { span }
+        | EvalErrorKind::Other { span, .. } => *span,
+        _ => None,
     }
 }
 

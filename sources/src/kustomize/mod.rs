@@ -172,7 +172,12 @@ impl Build<'_> {
     /// Builds from what the build reads; when that was not all, from the whole repository.
     fn run(&self, environment: &Environment) -> Result<Output, RenderError> {
         let whole = self.runs_plugins();
-        let fail = |source| RenderError::Tool { tool: "kustomize", source };
+        let fail = |source: ProcessError| match &source {
+            ProcessError::Failed { stderr, .. } if self.closure.is_remote() && is_about_the_network(stderr) => {
+                RenderError::Unreachable { what: "what the kustomization refers to".to_owned(), reason: stderr.clone() }
+            }
+            _ => RenderError::Tool { tool: "kustomize", source },
+        };
         match self.build(whole, environment)? {
             Err(ProcessError::Failed { stderr, .. }) if !whole && !self.closure.missing && is_about_a_file(&stderr) => {
                 self.build(true, environment)?.map_err(fail)
@@ -272,6 +277,13 @@ fn plain_version(version: &str) -> String {
 /// What Kustomize says when a file or directory is not there.
 fn is_about_a_file(stderr: &str) -> bool {
     ["no such file or directory", "doesn't exist", "unable to find one of 'kustomization.yaml'", "no chart found at"]
+        .into_iter()
+        .any(|words| stderr.contains(words))
+}
+
+/// What git, Helm and Go say when nobody answers: the same build may succeed later.
+fn is_about_the_network(stderr: &str) -> bool {
+    ["Could not resolve host", "Failed to connect", "Connection refused", "connection refused", "timed out", "i/o timeout"]
         .into_iter()
         .any(|words| stderr.contains(words))
 }
