@@ -1,7 +1,6 @@
 //! Which files of a directory are manifests (Argo CD, user guide, "Directory"). Pure.
-use globset::{Glob, GlobMatcher};
-
 use crate::app::Source;
+use crate::glob::Glob;
 
 /// A file that holds this text is left out.
 pub const SKIP_MARKER: &str = "+argocd:skip-file-rendering";
@@ -22,28 +21,33 @@ pub enum Selected {
 pub struct DirectoryRules {
     recurse: bool,
     any_extension: bool,
-    include: Option<GlobMatcher>,
-    exclude: Option<GlobMatcher>,
-    /// A pattern that cannot be read matches nothing.
-    broken_include: bool,
+    include: Option<Pattern>,
+    exclude: Option<Pattern>,
+}
+
+/// A glob over the whole path, which `*` crosses (gobwas/glob without separators, as Argo CD calls it). One that cannot be
+/// read matches nothing.
+#[derive(Debug)]
+struct Pattern(Option<Glob>);
+
+impl Pattern {
+    fn of(text: &Option<String>) -> Option<Self> {
+        text.as_deref().filter(|text| !text.is_empty()).map(|text| Self(Glob::new(text).ok()))
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        self.0.as_ref().is_some_and(|glob| glob.matches(path))
+    }
 }
 
 impl From<&Source> for DirectoryRules {
     fn from(source: &Source) -> Self {
         let Some(directory) = &source.directory else { return Self::default() };
-        let matcher = |pattern: &Option<String>| {
-            pattern
-                .as_deref()
-                .filter(|text| !text.is_empty())
-                .map(|text| Glob::new(text).ok().map(|glob| glob.compile_matcher()))
-        };
-        let include = matcher(&directory.include);
         Self {
             recurse: directory.recurse.unwrap_or_default(),
             any_extension: directory.disable_extension_filter,
-            broken_include: matches!(include, Some(None)),
-            include: include.flatten(),
-            exclude: matcher(&directory.exclude).flatten(),
+            include: Pattern::of(&directory.include),
+            exclude: Pattern::of(&directory.exclude),
         }
     }
 }
@@ -64,9 +68,8 @@ impl DirectoryRules {
             _ => Selected::No,
         };
         let wanted = (self.recurse || !path.contains('/'))
-            && !self.broken_include
-            && self.include.as_ref().is_none_or(|glob| glob.is_match(path))
-            && !self.exclude.as_ref().is_some_and(|glob| glob.is_match(path));
+            && self.include.as_ref().is_none_or(|glob| glob.matches(path))
+            && !self.exclude.as_ref().is_some_and(|glob| glob.matches(path));
         if wanted { found } else { Selected::No }
     }
 }
@@ -89,6 +92,15 @@ mod tests {
             (json!({"include": "{a,b}.yaml"}), "c.yaml", false),
             (json!({"exclude": "{c.json,d*}"}), "d1.yaml", false),
             (json!({"include": "[", "recurse": true}), "a.yaml", false),
+            (json!({"exclude": "["}), "a.yaml", true),
+            (json!({"recurse": true, "include": "*.yaml"}), "deep/er/a.yaml", true),
+            (json!({"recurse": true, "include": "deep/?/a.yaml"}), "deep/x/a.yaml", true),
+            (json!({"recurse": true, "include": "**/a.yaml"}), "a.yaml", false),
+            (json!({"recurse": true, "include": "*", "exclude": "{*/secret.yaml,tmp*}"}), "a/secret.yaml", false),
+            (json!({"recurse": true, "exclude": "[a-c]*"}), "b/x.yaml", false),
+            (json!({"recurse": true, "exclude": "[!a]*"}), "a/x.yaml", true),
+            (json!({}), ".yaml", true),
+            (json!({"recurse": true}), "a.yaml/notes", false),
             (json!({"disableExtensionFilter": true}), "a.txt", true),
         ];
         for (directory, path, want) in cases {

@@ -23,3 +23,5 @@ mod kustomize;
 mod plugin;
 #[cfg(test)]
 mod testing;
+
+pub use jsonnet::worker::main as jsonnet_main;

@@ -162,6 +162,12 @@ pub enum RenderError {
     },
 }
 
+impl From<tako_engine::parse::ParseProblem> for RenderError {
+    fn from(problem: tako_engine::parse::ParseProblem) -> Self {
+        Self::Manifest { file: problem.file, line: problem.line, column: problem.column, message: problem.message }
+    }
+}
+
 impl RenderError {
     /// Somebody else must be there again first: the same render may succeed later.
     pub fn is_passing(&self) -> bool {
@@ -187,12 +193,7 @@ impl Request {
 
     /// Splits what a tool printed into manifests; `what` names it in errors.
     pub fn parse(what: &str, text: &str) -> Result<Vec<Value>, RenderError> {
-        tako_engine::parse::parse_manifests(what, text).map_err(|problem| RenderError::Manifest {
-            file: problem.file,
-            line: problem.line,
-            column: problem.column,
-            message: problem.message,
-        })
+        Ok(tako_engine::parse::parse_manifests(what, text)?)
     }
 }
 
@@ -205,6 +206,8 @@ pub struct Tools {
     pub kustomize: Option<PathBuf>,
     /// git, for what gix cannot do.
     pub git: Option<PathBuf>,
+    /// A program whose `main` is [`crate::jsonnet_main`] when its first argument is `render-jsonnet`; the one that runs when absent.
+    pub jsonnet: Option<PathBuf>,
 }
 
 impl Tools {

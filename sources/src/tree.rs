@@ -166,6 +166,13 @@ impl Tree {
         Ok(found.map(|(_, entry)| entry.kind))
     }
 
+    /// Where a path really is, links followed, and what is there; `None` when there is nothing.
+    pub fn real(&self, path: &str) -> Result<Option<(String, Kind)>, TreeError> {
+        let path = clean(path)?;
+        let kind = self.kind(&path)?;
+        Ok(self.resolve(&path)?.zip(kind).map(|((real, _), kind)| (real, kind)))
+    }
+
     /// There is a file.
     pub fn is_file(&self, path: &str) -> Result<bool, TreeError> {
         Ok(matches!(self.kind(path)?, Some(Kind::File { .. })))

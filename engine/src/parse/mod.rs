@@ -31,6 +31,8 @@ pub(crate) struct Fault {
     pub(crate) line: u32,
     pub(crate) column: u32,
     pub(crate) message: String,
+    /// It is an object of Kubernetes all the same, so that the file is meant as a manifest.
+    pub(crate) is_object: bool,
 }
 
 /// One YAML value of a setting (an entry of a ConfigMap); null when empty. The error names line and column.
@@ -41,40 +43,114 @@ pub fn parse_value(text: &str) -> Result<Value, String> {
     }
 }
 
+/// All values of a text with several YAML documents, whatever they are. The error names line and column.
+pub fn parse_documents(text: &str) -> Result<Vec<Value>, String> {
+    let mut values = Vec::new();
+    for (first_line, document) in documents(text) {
+        let found = yaml::load(document).map_err(|fault| {
+            format!("line {}, column {}: {}", first_line + fault.line.max(1) - 1, fault.column, fault.message)
+        })?;
+        values.extend(found.map(|(value, _)| value));
+    }
+    Ok(values)
+}
+
 /// All objects of a file, in order. Documents that are empty or only comments are nothing.
 pub fn parse_manifests(file: &str, text: &str) -> Result<Vec<Value>, ParseProblem> {
-    let at = |fault: Fault, first_line: u32| ParseProblem {
-        file: file.to_owned(),
-        line: first_line + fault.line.max(1) - 1,
-        column: fault.column.max(1),
-        message: fault.message,
-    };
-    let whole = |message: String| Fault { line: 1, column: 1, message };
-    if text.len() > FILE_BYTES_MAX {
-        return Err(at(whole(format!("the file has {} bytes; at most {FILE_BYTES_MAX} are read", text.len())), 1));
-    }
     let mut objects = Vec::new();
-    if file.ends_with(".json") {
-        let value: Value = serde_json::from_str(text).map_err(|error| {
-            let line = u32::try_from(error.line()).unwrap_or(u32::MAX);
-            at(
-                Fault {
-                    line,
-                    column: u32::try_from(error.column()).unwrap_or(1),
-                    message: format!("not valid JSON: {error}"),
-                },
-                1,
-            )
-        })?;
-        open(value, 1, &mut objects).map_err(|fault| at(fault, 1))?;
-        return Ok(objects);
-    }
-    for (first_line, document) in documents(text) {
-        if let Some((value, line)) = yaml::load(document).map_err(|fault| at(fault, first_line))? {
-            open(value, line, &mut objects).map_err(|fault| at(fault, first_line))?;
+    collect(file, text, &mut objects).map_err(|fault| problem(file, fault))?;
+    Ok(objects)
+}
+
+/// As [`parse_manifests`], of a file that lies in a directory of manifests and need not be one itself: YAML that cannot be read,
+/// or is no object, is nothing, unless it looks like a manifest or follows one (Argo CD, reposerver).
+pub fn parse_found(file: &str, text: &str) -> Result<Vec<Value>, ParseProblem> {
+    let mut objects = Vec::new();
+    match collect(file, text, &mut objects) {
+        Ok(()) => Ok(objects),
+        Err(fault) if !objects.is_empty() || fault.is_object || file.ends_with(".json") || looks_like_one(text) => {
+            Err(problem(file, fault))
         }
+        Err(_) => Ok(Vec::new()),
+    }
+}
+
+/// Whether a text holds the words of a manifest.
+pub fn looks_like_one(text: &str) -> bool {
+    ["apiVersion:", "kind:", "metadata:"].into_iter().all(|word| text.contains(word))
+}
+
+/// The objects of a value that some program made: of a list, those of its elements. `file` names it in errors.
+pub fn objects_of(file: &str, value: Value) -> Result<Vec<Value>, ParseProblem> {
+    let mut objects = Vec::new();
+    let values = match value {
+        Value::Array(values) => values,
+        value => vec![value],
+    };
+    for value in values {
+        open(as_go(value), 1, &mut objects).map_err(|fault| problem(file, fault))?;
     }
     Ok(objects)
+}
+
+fn problem(file: &str, fault: Fault) -> ParseProblem {
+    ParseProblem { file: file.to_owned(), line: fault.line.max(1), column: fault.column.max(1), message: fault.message }
+}
+
+fn collect(file: &str, text: &str, objects: &mut Vec<Value>) -> Result<(), Fault> {
+    if text.len() > FILE_BYTES_MAX {
+        let message = format!("the file has {} bytes; at most {FILE_BYTES_MAX} are read", text.len());
+        return Err(Fault { line: 1, column: 1, message, is_object: true });
+    }
+    if file.ends_with(".json") {
+        let value: Value = serde_json::from_str(text).map_err(|error| Fault {
+            line: u32::try_from(error.line()).unwrap_or(u32::MAX),
+            column: u32::try_from(error.column()).unwrap_or(1),
+            message: format!("not valid JSON: {error}"),
+            is_object: false,
+        })?;
+        return open(as_go(value), 1, objects);
+    }
+    if text.trim_start().starts_with('{') {
+        // JSON is read as JSON whatever the file is called, and then one value may follow another.
+        let values: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text).into_iter().collect();
+        if let Ok(values) = values {
+            return values.into_iter().try_for_each(|value| open(as_go(value), 1, objects));
+        }
+    }
+    for (first_line, document) in documents(text) {
+        let at = |mut fault: Fault| {
+            fault.line = first_line + fault.line.max(1) - 1;
+            fault
+        };
+        if is_blank(document) {
+            continue;
+        }
+        if let Some((value, line)) = yaml::load(document).map_err(at)? {
+            open(value, line, objects).map_err(at)?;
+        }
+    }
+    Ok(())
+}
+
+/// The numbers of JSON as Go has them: `1.0` is 1.
+fn as_go(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            number.as_f64().and_then(scalar::number).map_or(Value::Null, Value::Number)
+        }
+        Value::Array(items) => items.into_iter().map(as_go).collect(),
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, as_go(value))).collect(),
+        other => other,
+    }
+}
+
+/// Nothing but a separator, comments and space: not worth a parser.
+fn is_blank(document: &str) -> bool {
+    document.lines().all(|line| {
+        let line = line.strip_prefix("---").unwrap_or(line).trim_start_matches(' ');
+        line.is_empty() || line.starts_with('#')
+    })
 }
 
 /// Splits at lines that are `---`, with or without something after it, and says on which line each part begins.
@@ -95,7 +171,8 @@ fn documents(text: &str) -> Vec<(u32, &str)> {
 }
 
 fn open(value: Value, line: u32, objects: &mut Vec<Value>) -> Result<(), Fault> {
-    let fault = |message: &str| Fault { line, column: 1, message: message.to_owned() };
+    let fault = |message: &str| Fault { line, column: 1, message: message.to_owned(), is_object: false };
+    let of_object = |message: &str| Fault { is_object: true, ..fault(message) };
     if value.is_null() {
         return Ok(());
     }
@@ -111,7 +188,7 @@ fn open(value: Value, line: u32, objects: &mut Vec<Value>) -> Result<(), Fault> 
         return Err(fault("kind is missing; every manifest needs apiVersion and kind"));
     }
     if api_version.is_empty() {
-        return Err(fault("apiVersion is missing; every manifest needs apiVersion and kind"));
+        return Err(of_object("apiVersion is missing; every manifest needs apiVersion and kind"));
     }
     if kind.ends_with("List")
         && let Some(items) = map.get("items").and_then(Value::as_array)
@@ -123,7 +200,7 @@ fn open(value: Value, line: u32, objects: &mut Vec<Value>) -> Result<(), Fault> 
     }
     let named = |field: &str| value.pointer(field).and_then(Value::as_str).is_some_and(|name| !name.is_empty());
     if !named("/metadata/name") && !named("/metadata/generateName") {
-        return Err(fault("metadata.name is missing; give the object a name"));
+        return Err(of_object("metadata.name is missing; give the object a name"));
     }
     objects.push(value);
     Ok(())
@@ -154,7 +231,7 @@ mod tests {
             ("1_000", json!(1000)),
             ("1:30", json!("1:30")),
             ("1.5", json!(1.5)),
-            ("1e3", json!(1000.0)),
+            ("1e3", json!(1000)),
             ("~", json!(null)),
             ("null", json!(null)),
             ("", json!(null)),
@@ -164,7 +241,7 @@ mod tests {
             ("!!str 5", json!("5")),
             ("v1", json!("v1")),
             ("1.2.3", json!("1.2.3")),
-            ("08", json!(8.0)),
+            ("08", json!(8)),
         ];
         for (text, want) in cases {
             assert_eq!(one(&format!("  x: {text}\n"))["x"], want, "{text}");

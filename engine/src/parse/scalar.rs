@@ -60,5 +60,14 @@ fn float(text: &str) -> Option<Value> {
     if !(mantissa_good && exponent_good) {
         return None;
     }
-    Number::from_f64(text.parse().ok()?).map(Value::Number)
+    Some(Value::Number(number(text.parse().ok()?)?))
+}
+
+/// A float whose value is whole is an integer: so it is after Go has written and read it again.
+pub(super) fn number(float: f64) -> Option<Number> {
+    // 2^53: up to here every integer is a float of its own.
+    if float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0 {
+        return Some(Number::from(float as i64));
+    }
+    Number::from_f64(float)
 }

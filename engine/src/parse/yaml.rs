@@ -15,14 +15,15 @@ const ALIASED_MAX: usize = 100_000;
 
 fn fault(mark: Mark, message: impl Into<String>) -> Fault {
     let from_one = |zero: u64| u32::try_from(zero + 1).unwrap_or(u32::MAX);
-    Fault { line: from_one(mark.line), column: from_one(mark.column), message: message.into() }
+    Fault { line: from_one(mark.line), column: from_one(mark.column), message: message.into(), is_object: false }
 }
 
 /// The document's value and the line of its first content; `None` when it is empty.
 pub(super) fn load(text: &str) -> Result<Option<(Value, u32)>, Fault> {
     // libyaml-safer has reachable panics in its scanner (research/deps.md section 6); they are refusals here.
     catch_unwind(AssertUnwindSafe(|| compose(text))).unwrap_or_else(|_| {
-        Err(Fault { line: 1, column: 1, message: "the YAML cannot be scanned; simplify its tags".to_owned() })
+        let message = "the YAML cannot be scanned; simplify its tags".to_owned();
+        Err(Fault { line: 1, column: 1, message, is_object: false })
     })
 }
 
@@ -102,7 +103,7 @@ impl Composer<'_> {
     }
 
     fn mapping(&mut self, depth: usize) -> Result<Value, Fault> {
-        let (mut map, mut merged) = (Map::new(), Vec::new());
+        let mut map = Map::new();
         loop {
             let event = self.next()?;
             if matches!(event.data, EventData::MappingEnd) {
@@ -115,30 +116,31 @@ impl Composer<'_> {
             let event = self.next()?;
             let value = self.value(event, depth + 1)?;
             if is_merge {
-                merged.push((value, mark));
+                merge(&mut map, value, mark)?;
             } else {
                 // A key that comes twice: the last one counts, as in Argo CD.
                 map.insert(key_text(key, mark)?, value);
             }
         }
-        for (value, mark) in merged {
-            merge(&mut map, value, mark)?;
-        }
         Ok(Value::Object(map))
     }
 }
 
+/// A merge key takes the place it stands in: it wins over the keys before it, those after it win over it; of a list the first
+/// wins (goyaml.v2, not YAML's own rule).
 fn merge(map: &mut Map<String, Value>, value: Value, mark: Mark) -> Result<(), Fault> {
+    let wrong = || fault(mark, "map merge requires map or sequence of maps as the value");
     match value {
-        Value::Object(other) => {
-            for (key, value) in other {
-                map.entry(key).or_insert(value);
+        Value::Object(other) => map.extend(other),
+        Value::Array(all) => {
+            for one in all.into_iter().rev() {
+                let Value::Object(other) = one else { return Err(wrong()) };
+                map.extend(other);
             }
-            Ok(())
         }
-        Value::Array(all) => all.into_iter().try_for_each(|one| merge(map, one, mark)),
-        _ => Err(fault(mark, "map merge requires map or sequence of maps as the value")),
+        _ => return Err(wrong()),
     }
+    Ok(())
 }
 
 fn key_text(key: Value, mark: Mark) -> Result<String, Fault> {
@@ -146,8 +148,9 @@ fn key_text(key: Value, mark: Mark) -> Result<String, Fault> {
         Value::String(text) => Ok(text),
         Value::Bool(truth) => Ok(truth.to_string()),
         Value::Number(number) => Ok(number.to_string()),
-        Value::Null => Ok("null".to_owned()),
-        Value::Array(_) | Value::Object(_) => Err(fault(mark, "a mapping key must be a scalar")),
+        Value::Null | Value::Array(_) | Value::Object(_) => {
+            Err(fault(mark, "a mapping key must be a text, a number or a truth value"))
+        }
     }
 }
 
