@@ -2,6 +2,8 @@
 mod manifests;
 mod run;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[global_allocator]
@@ -21,12 +23,17 @@ enum Command {
     Run(run::RunArgs),
     /// Render an Application from a file, without a cluster
     Manifests(manifests::ManifestsArgs),
+    /// Evaluate one Jsonnet program: how `tako` starts itself, in a jail
+    #[command(hide = true)]
+    RenderJsonnet,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let Args { command } = Args::parse();
     match command {
-        Command::Run(args) => run::run(args),
-        Command::Manifests(args) => manifests::manifests_of(args),
+        Command::Run(args) => run::run(args)?,
+        Command::Manifests(args) => manifests::manifests_of(args)?,
+        Command::RenderJsonnet => return Ok(tako_sources::jsonnet_main()),
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -67,8 +67,8 @@ shape! {
         #[serde(skip_serializing_if = "absent")]
         disable_extension_filter: bool,
         /// What Jsonnet files are given.
-        #[serde(skip_serializing_if = "is_empty_jsonnet")]
-        jsonnet: Jsonnet,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        jsonnet: Option<Jsonnet>,
     }
 }
 shape! {
@@ -276,10 +276,6 @@ shape! {
     }
 }
 
-fn is_empty_jsonnet(jsonnet: &Jsonnet) -> bool {
-    *jsonnet == Jsonnet::default()
-}
-
 /// Where a source comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -323,6 +319,14 @@ pub fn split(joined: &str) -> Vec<String> {
     if joined.is_empty() { Vec::new() } else { joined.split(',').map(str::to_owned).collect() }
 }
 
+impl Directory {
+    /// As if it were absent.
+    fn says_nothing(&self) -> bool {
+        let jsonnet = self.jsonnet.clone().unwrap_or_default();
+        jsonnet == Jsonnet::default() && Self { jsonnet: None, ..self.clone() } == Self::default()
+    }
+}
+
 impl Source {
     /// Where it comes from; `kind` is what is known of its repository.
     pub fn origin(&self, kind: RepositoryType) -> Origin {
@@ -357,7 +361,7 @@ impl Source {
         let named = [
             (self.kustomize.as_ref().is_some_and(|tool| *tool != Kustomize::default()), SourceType::Kustomize),
             (self.helm.as_ref().is_some_and(|tool| *tool != Helm::default()), SourceType::Helm),
-            (self.directory.as_ref().is_some_and(|tool| *tool != Directory::default()), SourceType::Directory),
+            (self.directory.as_ref().is_some_and(|tool| !tool.says_nothing()), SourceType::Directory),
             (self.plugin.is_some(), SourceType::Plugin),
         ];
         let named: Vec<SourceType> = named.into_iter().filter_map(|(is, kind)| is.then_some(kind)).collect();

@@ -82,8 +82,7 @@ fn source_problems(app: &Application, project: &AppProject) -> Result<Vec<SpecPr
 
 fn incomplete(source: &Source, position: Option<usize>) -> Option<SpecProblem> {
     let given = |field: &Option<String>| field.as_deref().is_some_and(|text| !text.is_empty());
-    let reference = source.other.get("ref").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
-    let place = given(&source.path) || given(&source.chart) || (position.is_some() && reference);
+    let place = given(&source.path) || given(&source.chart) || (position.is_some() && given(&source.reference));
     if source.repo_url.is_empty() || !place {
         return Some(invalid(match position {
             None => "spec.source.repoURL and either spec.source.path or spec.source.chart are required".to_owned(),

@@ -97,7 +97,9 @@ pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, means:
     status["sourceType"] = if several { Value::Null } else { json!(one.cloned().unwrap_or_default()) };
     status["sourceTypes"] = if several { json!(many) } else { Value::Null };
     status["sync"]["revision"] = if several { json!("") } else { json!(verdict.revision) };
-    status["sync"]["revisions"] = if several { json!(split(&verdict.revision)) } else { Value::Null };
+    if several || !old.sync.revisions.is_empty() {
+        status["sync"]["revisions"] = if several { json!(split(&verdict.revision)) } else { Value::Null };
+    }
     // With nothing compared the last good list stays: a bad commit must not empty the page.
     if !(verdict.unknown && verdict.objects.is_empty()) {
         let before = || old.resources.iter().filter_map(|one| Some((one.key(), one.other.get("health")?))).collect();

@@ -58,12 +58,12 @@ fn node(emitter: &mut Emitter<'_>, value: &Value) -> Result<(), libyaml_safer::E
 fn text(emitter: &mut Emitter<'_>, text: &str, multiline: bool) -> Result<(), libyaml_safer::Error> {
     let same = resolve(text).as_str() == Some(text);
     // Sexagesimal numbers, dates, the merge key and tags are something else to some readers.
-    let risky =
-        text.starts_with(|c: char| c.is_ascii_digit() || "+-.=<".contains(c)) || text.contains(char::is_control);
+    let risky = text.starts_with(|c: char| c.is_ascii_digit() || "+-.=<".contains(c))
+        || text.contains(|c: char| c.is_control() || c == '\u{feff}');
     let literal = multiline
         && text.contains('\n')
         && !text.starts_with([' ', '\n', '\t'])
-        && !text.contains(|c: char| c.is_control() && c != '\n' && c != '\t')
+        && !text.contains(|c: char| (c.is_control() && c != '\n' && c != '\t') || c == '\u{feff}')
         && !text.lines().any(|line| line.ends_with([' ', '\t']));
     let style = match () {
         () if literal => ScalarStyle::Literal,

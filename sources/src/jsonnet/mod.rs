@@ -32,7 +32,7 @@ struct Variable {
 
 /// Evaluates one file. Its result is an object or a list of them.
 pub(crate) fn render(request: &Request, file: &str) -> Result<Vec<Value>, RenderError> {
-    let said = request.source.directory.clone().unwrap_or_default().jsonnet;
+    let said = request.source.directory.clone().unwrap_or_default().jsonnet.unwrap_or_default();
     let environment = Environment::of(request);
     let variables = |vars: &[JsonnetVar]| -> Vec<Variable> {
         let of = |var: &JsonnetVar| Variable {
