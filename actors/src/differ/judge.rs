@@ -97,22 +97,28 @@ impl Differ {
         self.cluster.ready().await?;
         let tree = self.bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await?.unwrap_or_default();
         verdict.summary = tako_engine::tree::summary(&tree, app);
-        let raw = match targets::load(&self.bus, &record).await? {
-            Some(raw) => {
-                self.cluster.learn(&raw).await?;
-                raw
+        let Some(raw) = targets::load(&self.bus, &record).await? else {
+            if record.error.is_none() {
+                // The bus lost the body: render anew.
+                let note = WorkNote { hard: true, reason: "the rendered manifests are gone from the bus".to_owned() };
+                self.bus.wake(&Work::Render { app: app.key() }, note, &Cause::root("sa:differ")).await?;
             }
-            None => {
-                if record.error.is_none() {
-                    // The bus lost the body: render anew.
-                    let note =
-                        WorkNote { hard: true, reason: "the rendered manifests are gone from the bus".to_owned() };
-                    self.bus.wake(&Work::Render { app: app.key() }, note, &Cause::root("sa:differ")).await?;
-                }
-                verdict.unknown = true;
-                return Ok(verdict);
-            }
+            verdict.unknown = true;
+            return Ok(verdict);
         };
+        self.cluster.learn(&raw).await?;
+        self.judge_state((app, anew), raw, (&tree, &grant), &mut verdict).await?;
+        Ok(verdict)
+    }
+
+    /// Target state against live state.
+    async fn judge_state(
+        &self,
+        (app, anew): (&Application, bool),
+        raw: Vec<Value>,
+        (tree, grant): (&ResourceTree, &Grant),
+        verdict: &mut Verdict,
+    ) -> Result<(), DifferError> {
         let settings = self.settings.compiled();
         let finished = targets::finish(raw, app, &self.control_namespace, &self.cluster, &settings);
         verdict.conditions.extend(finished.warnings());
@@ -126,16 +132,16 @@ impl Differ {
             Err(problem) => {
                 verdict.conditions.push(("ComparisonError".to_owned(), problem.clone()));
                 verdict.unknown = true;
-                return Ok(verdict);
+                return Ok(());
             }
         };
-        self.judge_objects((app, anew), &manifests, rules, &mut verdict).await?;
-        verdict.objects.extend(self.extras(app, &tree, &manifests, &grant).await?);
-        verdict.conditions.extend(orphaned(app, &tree, &grant));
+        self.judge_objects((app, anew), &manifests, rules, verdict).await?;
+        verdict.objects.extend(self.extras(app, tree, &manifests, grant).await?);
+        verdict.conditions.extend(orphaned(app, tree, grant));
         verdict.objects.sort_by(|a, b| a.key.cmp(&b.key));
         verdict.images.sort();
         verdict.images.dedup();
-        Ok(verdict)
+        Ok(())
     }
 
     async fn judge_objects(

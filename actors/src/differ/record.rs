@@ -15,7 +15,17 @@ use super::{Differ, DifferError, status};
 use crate::app_events::Told;
 use crate::now;
 
+/// What is to be written, and what comes after.
+struct Settled {
+    patch: Value,
+    /// An automated sync begins with it.
+    begins: bool,
+    /// How long until it should be looked at again although nothing changes.
+    look_again: Option<Duration>,
+}
+
 impl Differ {
+    /// Answers how long until it should be looked at again although nothing changes, if it should.
     pub(super) async fn record(
         &self,
         app: Application,
@@ -23,63 +33,12 @@ impl Differ {
         item: &WorkItem,
     ) -> Result<Option<Duration>, DifferError> {
         let at = now();
-        let next = status::next_status(
-            &app,
-            &verdict,
-            &at,
-            &status::Means {
-                control_namespace: &self.control_namespace,
-                health_inline: self.settings.persists_resource_health(),
-            },
-        );
-        let revisions = if app.has_multiple_sources() { split(&verdict.revision) } else { Vec::new() };
-        let facts = automation::Facts {
-            sync: next.sync,
-            revision: &verdict.revision,
-            revisions: &revisions,
-            blocked: verdict.conditions.iter().any(|(kind, _)| kind.ends_with("Error")),
-            would_prune_all: next.would_prune_all,
-            prunes: next.prunes,
-            only_prunes: verdict
-                .objects
-                .iter()
-                .filter(|object| object.out_of_sync())
-                .all(|object| object.requires_pruning),
-            windows: &verdict.windows,
-            self_heal: self.settings.self_heal(),
-            ..automation::Facts::default()
+        let means = status::Means {
+            control_namespace: &self.control_namespace,
+            health_inline: self.settings.persists_resource_health(),
         };
-        let moment = jiff::Timestamp::now();
-        let decision = automation::decide(&app, &facts, moment);
-        let mut look_again = None;
-        let curtailed = self.curtailed.lock().unwrap_or_else(PoisonError::into_inner).get(&app.key()).cloned();
-        let mut patch = status::patch(&app, &next, &at, item.note.hard, &curtailed.unwrap_or_default());
-        if let Some(finalizers) = verdict
-            .deletion_hooks
-            .and_then(|(before, after)| deletion::with_hooks(&app.metadata.finalizers, before, after))
-        {
-            // A list is replaced whole: only while nobody else has changed it.
-            patch["metadata"]["finalizers"] = json!(finalizers);
-            patch["metadata"]["resourceVersion"] = json!(app.metadata.resource_version);
-        }
-        let mut wanted = None;
-        let mut conditions = next.conditions.clone();
-        match decision {
-            Decision::Sync { prune, self_heal } => {
-                let operation = status::automated_operation(&app, &verdict, prune, self_heal);
-                patch["operation"] = operation.clone();
-                patch["metadata"]["resourceVersion"] = json!(app.metadata.resource_version);
-                wanted = Some(operation);
-            }
-            Decision::Wait { reason, until } => {
-                look_again = until.map(|until| until.duration_since(moment).unsigned_abs());
-                tracing::debug!(app = %app.key(), reason, "no automated sync");
-                if let Some(condition) = status::sync_error(&app, &verdict, &reason, &at) {
-                    conditions.push(condition);
-                    status::put_conditions(&app, &mut patch, &conditions);
-                }
-            }
-        }
+        let next = status::next_status(&app, &verdict, &at, &means);
+        let Settled { patch, begins, look_again } = self.settle(&app, &verdict, &next, (&at, item.note.hard));
         if status::is_empty(&patch) {
             return Ok(look_again);
         }
@@ -97,11 +56,65 @@ impl Differ {
             }
             Err(error) => return Err(error.into()),
         }
-        self.announce(&app, &next, wanted.is_some().then_some(verdict.revision.as_str()));
-        if wanted.is_some() {
+        self.announce(&app, &next, begins.then_some(verdict.revision.as_str()));
+        if begins {
             let note = WorkNote { hard: false, reason: item.note.reason.clone() };
             self.bus.wake(&Work::Sync { app: app.key() }, note, &item.cause).await?;
         }
+        self.emit_compared(&app, &verdict, &next, item);
+        Ok(look_again)
+    }
+
+    /// The patch of the verdict and of the decision that follows from it.
+    fn settle(&self, app: &Application, verdict: &Verdict, next: &status::Next, (at, hard): (&str, bool)) -> Settled {
+        let revisions = if app.has_multiple_sources() { split(&verdict.revision) } else { Vec::new() };
+        let facts = automation::Facts {
+            sync: next.sync,
+            revision: &verdict.revision,
+            revisions: &revisions,
+            blocked: verdict.conditions.iter().any(|(kind, _)| kind.ends_with("Error")),
+            would_prune_all: next.would_prune_all,
+            prunes: next.prunes,
+            only_prunes: verdict
+                .objects
+                .iter()
+                .filter(|object| object.out_of_sync())
+                .all(|object| object.requires_pruning),
+            windows: &verdict.windows,
+            self_heal: self.settings.self_heal(),
+            ..automation::Facts::default()
+        };
+        let curtailed = self.curtailed.lock().unwrap_or_else(PoisonError::into_inner).get(&app.key()).cloned();
+        let mut patch = status::patch(app, next, at, hard, &curtailed.unwrap_or_default());
+        if let Some(finalizers) = verdict
+            .deletion_hooks
+            .and_then(|(before, after)| deletion::with_hooks(&app.metadata.finalizers, before, after))
+        {
+            // A list is replaced whole: only while nobody else has changed it.
+            patch["metadata"]["finalizers"] = json!(finalizers);
+            patch["metadata"]["resourceVersion"] = json!(app.metadata.resource_version);
+        }
+        let moment = jiff::Timestamp::now();
+        match automation::decide(app, &facts, moment) {
+            Decision::Sync { prune, self_heal } => {
+                patch["operation"] = status::automated_operation(app, verdict, prune, self_heal);
+                patch["metadata"]["resourceVersion"] = json!(app.metadata.resource_version);
+                Settled { patch, begins: true, look_again: None }
+            }
+            Decision::Wait { reason, until } => {
+                tracing::debug!(app = %app.key(), reason, "no automated sync");
+                if let Some(condition) = status::sync_error(app, verdict, &reason, at) {
+                    let mut conditions = next.conditions.clone();
+                    conditions.push(condition);
+                    status::put_conditions(app, &mut patch, &conditions);
+                }
+                let look_again = until.map(|until| until.duration_since(moment).unsigned_abs());
+                Settled { patch, begins: false, look_again }
+            }
+        }
+    }
+
+    fn emit_compared(&self, app: &Application, verdict: &Verdict, next: &status::Next, item: &WorkItem) {
         let out_of_sync = verdict.objects.iter().filter(|object| object.out_of_sync()).count();
         let event = Event::AppCompared {
             app: app.key(),
@@ -117,7 +130,6 @@ impl Differ {
                 tracing::warn!(%error, "event not recorded");
             }
         });
-        Ok(look_again)
     }
 
     fn remember_curtailed(&self, stored: &Application, next: &status::Next, sent: &Value) {
