@@ -76,7 +76,7 @@ impl Commit {
     /// Who knows an object: this commit, or one of its submodules for ids that begin with the submodule's commit.
     fn owner<'a>(&self, id: &'a str) -> Result<(Cow<'_, Self>, &'a str), GitError> {
         let Some((link, rest)) = id.split_once('/') else { return Ok((Cow::Borrowed(self), id)) };
-        let module = self.modules.iter().find(|module| module.link.to_hex().to_string() == link);
+        let module = self.modules.iter().find(|module| module.link.to_hex() == link);
         let module = module.ok_or_else(|| self.repository.broken(format!("{link} is no submodule")))?;
         let (owner, rest) = module.commit.owner(rest)?;
         Ok((Cow::Owned(owner.into_owned()), rest))

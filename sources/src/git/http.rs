@@ -67,9 +67,12 @@ pub(super) fn fetch(
     let has_credentials = *credentials != Credentials::None;
     let connection = connection.with_credentials(move |_| Err(refused(has_credentials)));
     let deadline = Deadline::start(time);
-    let mut prepared = connection
-        .prepare_fetch(gix::progress::Discard, gix::remote::ref_map::Options::default())
-        .map_err(|error| say(&error))?;
+    // With a depth, tags are listed but not fetched.
+    let options = gix::remote::ref_map::Options {
+        prefix_from_spec_as_filter_on_remote: wanted.depth == 0,
+        ..gix::remote::ref_map::Options::default()
+    };
+    let mut prepared = connection.prepare_fetch(gix::progress::Discard, options).map_err(|error| say(&error))?;
     let refs = listed(&prepared.ref_map().remote_refs);
     if wanted.known == Some(&refs) {
         return Ok(refs);
@@ -110,6 +113,9 @@ fn listed(remote_refs: &[gix::protocol::handshake::Ref]) -> Refs {
     for remote_ref in remote_refs {
         let (name, target, peeled) = remote_ref.unpack();
         let name = name.to_str_lossy().into_owned();
+        if name != "HEAD" && !name.starts_with("refs/heads/") && !name.starts_with("refs/tags/") {
+            continue;
+        }
         if let Ref::Symbolic { target, .. } | Ref::Unborn { target, .. } = remote_ref
             && name == "HEAD"
         {

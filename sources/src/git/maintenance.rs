@@ -48,7 +48,7 @@ impl Repository {
     }
 
     /// The names of the packs, without their endings.
-    fn packs(&self) -> BTreeSet<String> {
+    pub(super) fn packs(&self) -> BTreeSet<String> {
         let Ok(entries) = fs::read_dir(self.directory.join("objects/pack")) else { return BTreeSet::new() };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         names.filter_map(|name| name.strip_suffix(".pack").map(str::to_owned)).collect()

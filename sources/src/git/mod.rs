@@ -24,7 +24,7 @@ pub use self::commit::Commit;
 pub use self::refs::{Refs, Resolved};
 pub use self::repository::Repository;
 pub use self::submodules::Submodules;
-pub use self::tokens::Endpoints;
+pub use self::tokens::{Endpoints, WorkloadIdentity};
 pub use self::verify::{Keyring, Verdict};
 
 /// What can go wrong with a repository.
@@ -97,5 +97,7 @@ pub fn redact(text: &str) -> String {
         .join(" ")
 }
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

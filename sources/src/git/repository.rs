@@ -20,6 +20,10 @@ const DEPTH_MAX: usize = 64;
 const IDLE_MAX: usize = 8;
 /// Bytes of objects that a handle keeps.
 const OBJECT_CACHE_BYTES: usize = 8 * 1024 * 1024;
+/// Packs that an open object database has room for. gix reserves for what is there when it is opened, and each fetch brings one.
+const SLOTS: u16 = 512;
+/// Of these, so many stay free.
+const ROOM: usize = 32;
 /// Where what was asked for by its full name or id is kept.
 const PINS: &str = "refs/takobune";
 
@@ -88,13 +92,17 @@ impl Repository {
     }
 
     /// Fetches all branches and tags; answers where they point. One fetch a repository at a time. With a `depth`, branches are
-    /// fetched so deep, and of the rest what is asked for.
+    /// fetched so deep, and a tag when it is asked for.
     pub fn fetch(&self) -> Result<Refs, GitError> {
+        if self.packs().len() + ROOM > usize::from(SLOTS) {
+            self.pack()?;
+        }
         let mut known = self.lock();
         self.touch();
         let depth = self.access().settings.depth;
         let mut refspecs = vec!["+refs/heads/*:refs/heads/*".to_owned(), format!("+HEAD:{PINS}/HEAD")];
-        if depth == 0 {
+        // Over SSH, only what is fetched is listed.
+        if depth == 0 || self.remote.scheme == Scheme::Ssh {
             refspecs.push("+refs/tags/*:refs/tags/*".to_owned());
         }
         let before = known.take();
@@ -161,7 +169,7 @@ impl Repository {
         let to = format!("{PINS}/{name}");
         self.receive(&[format!("+{name}:{to}")], None).map_err(|error| match error {
             GitError::Unreachable { reason, .. }
-                if reason.contains("not match") || reason.contains("couldn't find") =>
+                if reason.contains("matched any") || reason.contains("couldn't find remote ref") =>
             {
                 self.no_revision(name)
             }
@@ -254,7 +262,7 @@ impl Repository {
         done
     }
 
-    fn own_handle(&self) -> gix::Repository {
+    pub(super) fn own_handle(&self) -> gix::Repository {
         self.objects.read().unwrap_or_else(PoisonError::into_inner).opened.to_thread_local()
     }
 
@@ -288,7 +296,8 @@ fn now() -> u64 {
 impl Objects {
     fn open(directory: &Path) -> Result<Self, GitError> {
         // Isolated: no configuration of the system or the user may change where we fetch from or what runs.
-        let opened = gix::open_opts(directory, gix::open::Options::isolated())
+        let options = gix::open::Options::isolated().object_store_slots(gix::odb::store::init::Slots::Given(SLOTS));
+        let opened = gix::open_opts(directory, options)
             .map(gix::Repository::into_sync)
             .map_err(|error| GitError::Cache { path: directory.display().to_string(), reason: error.to_string() })?;
         Ok(Self { opened, idle: Mutex::default() })

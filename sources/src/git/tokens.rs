@@ -234,7 +234,8 @@ fn azure_url(authority: &str, tenant: &str) -> Result<String, String> {
 /// A client for another server than the repository's: with its proxy, but neither its client certificate nor, unless it is the
 /// repository's own, its leave to trust anyone.
 fn client_for(access: &Access, url: &str) -> Result<Client, String> {
-    let remote = Remote::parse(&format!("{url}/"), false).map_err(|error| error.to_string())?;
+    let remote =
+        Remote::parse(&format!("{}/x", url.trim_end_matches('/')), false).map_err(|error| error.to_string())?;
     let own = Remote::parse(&access.settings.url, false).is_ok_and(|own| own.host == remote.host);
     let plain = Access {
         settings: Settings {
