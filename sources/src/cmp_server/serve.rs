@@ -12,8 +12,8 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::transport::Server;
-use tower::util::BoxCloneService;
 use tower::ServiceExt as _;
+use tower::util::BoxCloneService;
 
 use super::config::Config;
 use super::service::{Service, Version};
