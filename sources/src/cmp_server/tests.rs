@@ -32,7 +32,7 @@ async fn channel(socket: &Path) -> Channel {
 /// Runs a sidecar that prints one manifest, and something against it.
 async fn with<F: AsyncFnOnce(Channel, &Path)>(work: F) {
     let root = tempfile::tempdir().unwrap();
-    let text = "kind: ConfigManagementPlugin\nmetadata: {name: p}\nspec: {generate: {command: [echo, 'apiVersion: v1\nkind: X\nmetadata: {name: n}']}}";
+    let text = "kind: ConfigManagementPlugin\nmetadata: {name: p}\nspec: {generate: {command: [echo, 'apiVersion: v1\nkind: X\nmetadata: {name: made}']}}";
     std::fs::write(root.path().join("plugin.yaml"), text.replace('\n', "\n\n")).unwrap();
     let config = Config::read(root.path()).unwrap();
     let settings = Settings { sockets: root.path().to_owned(), work: root.path().to_owned() };
@@ -81,7 +81,7 @@ async fn a_stream_that_is_no_good_is_refused_and_nothing_stays() {
         let good = archive("app/x");
         let made =
             generate(&channel, vec![metadata(&good, "app"), chunk(&good[..9]), chunk(&good[9..])]).await.unwrap();
-        assert_eq!(made.manifests, [r#"{"apiVersion":"v1","kind":"X","metadata":{"name":"n"}}"#]);
+        assert_eq!(made.manifests, [r#"{"apiVersion":"v1","kind":"X","metadata":{"name":"made"}}"#]);
         let escape = archive("../x");
         for (parts, want) in [
             (vec![], "must begin with the metadata"),
