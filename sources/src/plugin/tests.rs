@@ -71,8 +71,7 @@ impl Stand {
     fn request(&self, source: Value) -> Request {
         let mut source = source;
         source["repoURL"] = json!("https://user:secret@git.example.com/r.git");
-        let mut settings = RenderSettings::default();
-        settings.plugin_sockets = self.path("sockets");
+        let settings = RenderSettings { plugin_sockets: self.path("sockets"), ..RenderSettings::default() };
         Request {
             app: AppInfo {
                 name: "shop".into(),
