@@ -25,6 +25,7 @@ mod renderer;
 mod runtime;
 mod settings;
 mod shared;
+mod sources;
 mod syncer;
 mod targets;
 mod watcher;

@@ -2,10 +2,11 @@
 use std::path::PathBuf;
 
 use tako_bus::{Bus, BusError};
+use tako_sources::request::RenderError;
 use tokio::runtime::Handle;
 
 use crate::adapters::cluster::{Applications, Cluster, ClusterError};
-use crate::adapters::git::{GitCache, GitError};
+use crate::adapters::repositories::RepositorySecrets;
 use crate::authz::Authz;
 use crate::comparing::Comparing;
 use crate::differ::Differ;
@@ -18,6 +19,7 @@ use crate::renderer::Renderer;
 use crate::runtime::stage;
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::sources::Sources;
 use crate::syncer::Syncer;
 use crate::watcher::Watcher;
 
@@ -80,7 +82,7 @@ pub enum StartError {
     /// The control cluster.
     #[error("the control cluster refused: {0}; check the kubeconfig and the rights of its user")]
     Kube(#[from] kube::Error),
-    /// The git cache.
+    /// The caches of repositories.
     #[error("{0}")]
     Cache(String),
     /// The system gave no random numbers.
@@ -91,8 +93,8 @@ pub enum StartError {
     Cluster(String),
 }
 
-impl From<GitError> for StartError {
-    fn from(error: GitError) -> Self {
+impl From<RenderError> for StartError {
+    fn from(error: RenderError) -> Self {
         Self::Cache(error.to_string())
     }
 }
@@ -118,11 +120,13 @@ pub async fn start(
     let cluster = Cluster::new(kubernetes)?;
     let client = cluster.client();
     let rules = IgnoreRules::new(settings.clone());
+    let secrets = RepositorySecrets::start(client.clone(), &namespace);
+    let sources = Sources::open(&config.data_dir, secrets, cluster.clone(), settings.clone(), namespace.clone())?;
     let shared = Shared {
         bus: bus.clone(),
         cluster: cluster.clone(),
         applications: Applications::new(client.clone()),
-        git: GitCache::open(&config.data_dir.join("repos"))?,
+        sources,
         comparing: Comparing::new(settings.clone(), rules.clone()),
         rules,
         healths: Healths::new(settings.clone()),
@@ -146,15 +150,12 @@ pub async fn start(
         Observer::start(bus.clone(), shared.cluster.clone(), rules, shared.projects.clone(), namespace.clone());
     }
     if has(Role::Renderer) {
-        stage::start(
-            Renderer::new(bus.clone(), shared.git.clone(), settings.clone()),
-            bus.clone(),
-            pool.clone(),
-            arbiter,
-        );
+        let renderer = Renderer::new(bus.clone(), shared.sources.clone(), settings.clone());
+        stage::start(renderer, bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Watcher) {
-        stage::start(Watcher::start(bus.clone(), shared.git.clone(), settings), bus.clone(), pool.clone(), arbiter);
+        let watcher = Watcher::start(bus.clone(), shared.sources.clone(), settings);
+        stage::start(watcher, bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Registry) {
         Registry::start(shared, client).await?;

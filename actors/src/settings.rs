@@ -12,6 +12,7 @@ use tako_engine::duration;
 use tako_engine::scope::Scope;
 use tako_engine::tracking::{self, Tracking};
 use tako_engine::updates::Updates;
+use tako_sources::settings::RenderSettings;
 use tokio::sync::watch;
 
 use crate::runtime::follow::follow;
@@ -52,18 +53,21 @@ pub(crate) struct Compiled {
     pub(crate) scope: Arc<Scope>,
     /// Which changes count.
     pub(crate) updates: Arc<Updates>,
+    /// How sources are rendered.
+    pub(crate) rendering: Arc<RenderSettings>,
     /// What is wrong with the settings; what they said before still holds.
     pub(crate) problem: Option<String>,
 }
 
 impl Compiled {
-    fn next(&self, data: &BTreeMap<String, String>) -> Self {
+    fn next(&self, data: &BTreeMap<String, String>, parameters: &BTreeMap<String, String>) -> Self {
         let mut problems = Vec::new();
         let mut take = |problem: String| problems.push(problem);
         let tracking = Tracking::compile(data).map(Arc::new).map_err(&mut take).unwrap_or(self.tracking.clone());
         let scope = Scope::compile(data).map(Arc::new).map_err(&mut take).unwrap_or(self.scope.clone());
         let updates = Updates::compile(data).map(Arc::new).map_err(&mut take).unwrap_or(self.updates.clone());
-        Self { tracking, scope, updates, problem: (!problems.is_empty()).then(|| problems.join("; ")) }
+        let rendering = Arc::new(RenderSettings::from_data(data, parameters));
+        Self { tracking, scope, updates, rendering, problem: (!problems.is_empty()).then(|| problems.join("; ")) }
     }
 }
 
@@ -89,7 +93,7 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let compiled = Compiled::default().next(&BTreeMap::new());
+        let compiled = Compiled::default().next(&BTreeMap::new(), &BTreeMap::new());
         let (settings, parameters) = (SettingsRecord::default(), SettingsRecord::default());
         let current = Arc::new(RwLock::new(Current { generation: 0, settings, parameters, compiled }));
         Self { current, changes: watch::Sender::default(), read: watch::Sender::default() }
@@ -108,6 +112,7 @@ impl Settings {
                     if key == PARAMETERS {
                         read.send_modify(|read| read.1 = true);
                         if current.parameters != value {
+                            current.compiled = current.compiled.next(&current.settings.data, &value.data);
                             current.parameters = value;
                             current.generation += 1;
                             changes.send_replace(current.generation);
@@ -115,7 +120,7 @@ impl Settings {
                         return;
                     }
                     if current.settings != value {
-                        current.compiled = current.compiled.next(&value.data);
+                        current.compiled = current.compiled.next(&value.data, &current.parameters.data);
                         if let Some(problem) = &current.compiled.problem {
                             tracing::warn!(problem, "what argocd-cm said before still holds");
                         }
@@ -157,6 +162,17 @@ impl Settings {
     /// `controller.sync.wave.delay.seconds`: the rest between two waves (Argo CD: 2 s).
     pub(crate) fn wave_delay(&self) -> Duration {
         self.seconds("controller.sync.wave.delay.seconds").unwrap_or(WAVE_DELAY)
+    }
+
+    /// How sources are rendered.
+    pub(crate) fn rendering(&self) -> RenderSettings {
+        self.current().compiled.rendering.as_ref().clone()
+    }
+
+    /// `ARGOCD_PAUSE_GEN_AFTER_FAILED_ATTEMPTS` and `_MINUTES`: after how many failures in a row the same inputs rest, and for
+    /// how long (Argo CD: 3, one hour).
+    pub(crate) fn pause_after_failures(&self) -> (u32, Duration) {
+        (3, Duration::from_secs(3600))
     }
 
     /// `controller.repo.error.grace.period.seconds`: how long a repository that cannot be read changes nothing (Argo CD:
@@ -275,10 +291,11 @@ mod tests {
     fn a_setting_that_cannot_be_read_leaves_what_held_before() {
         let data = |exclusions: &str| BTreeMap::from([("resource.exclusions".to_owned(), exclusions.to_owned())]);
         let excludes = |compiled: &Compiled| compiled.scope.excludes("", "Secret", "https://kubernetes.default.svc");
-        let good = Settings::default().compiled().next(&data("[{kinds: [Secret]}]"));
+        let none = BTreeMap::new();
+        let good = Settings::default().compiled().next(&data("[{kinds: [Secret]}]"), &none);
         assert!(excludes(&good) && good.problem.is_none());
-        let bad = good.next(&data("["));
+        let bad = good.next(&data("["), &none);
         assert!(excludes(&bad) && bad.problem.is_some_and(|problem| problem.contains("resource.exclusions")));
-        assert!(!excludes(&good.next(&data(""))));
+        assert!(!excludes(&good.next(&data(""), &none)));
     }
 }

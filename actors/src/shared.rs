@@ -2,12 +2,12 @@
 use tako_bus::Bus;
 
 use crate::adapters::cluster::{Applications, Cluster};
-use crate::adapters::git::GitCache;
 use crate::comparing::Comparing;
 use crate::healths::Healths;
 use crate::ignored::IgnoreRules;
 use crate::projects::Projects;
 use crate::settings::Settings;
+use crate::sources::Sources;
 
 /// The handles.
 #[derive(Clone)]
@@ -18,8 +18,8 @@ pub(crate) struct Shared {
     pub(crate) cluster: Cluster,
     /// The Applications of the control cluster.
     pub(crate) applications: Applications,
-    /// The repositories.
-    pub(crate) git: GitCache,
+    /// The repositories and what they are rendered with.
+    pub(crate) sources: Sources,
     /// How target and live state are compared.
     pub(crate) comparing: Comparing,
     /// Which differences do not count.

@@ -19,21 +19,29 @@ pub(crate) fn instance_name(key: &AppKey, control_namespace: &str) -> String {
     if key.namespace == control_namespace { key.name.clone() } else { format!("{}_{}", key.namespace, key.name) }
 }
 
-/// What tells one source from another.
-pub(crate) fn source_hash(source: &Source) -> String {
-    hex::encode(Sha256::digest(serde_json::to_vec(source).unwrap_or_default()))
+/// What tells the sources of one spec from those of another.
+pub(crate) fn source_hash(sources: &[Source]) -> String {
+    hex::encode(Sha256::digest(serde_json::to_vec(sources).unwrap_or_default()))
 }
 
-/// Whether the record was rendered from this source: a changed spec has no target state until its render.
-pub(crate) fn is_of(record: &TargetRecord, source: Option<&Source>) -> bool {
-    record.source.is_empty() || source.is_some_and(|source| record.source == source_hash(source))
+/// Whether the record was rendered from these sources: a changed spec has no target state until its render.
+pub(crate) fn is_of(record: &TargetRecord, sources: &[Source]) -> bool {
+    record.source.is_empty() || record.source == source_hash(sources)
 }
 
 /// Loads the manifests of a record; `None` when it has none (never rendered, or its body is gone from the bus).
 pub(crate) async fn load(bus: &Bus, record: &TargetRecord) -> Result<Option<Vec<Value>>, BusError> {
-    let Some(digest) = record.digest.as_deref().and_then(|text| text.parse::<Digest>().ok()) else { return Ok(None) };
-    let Some(body) = bus.blobs().get(&digest).await? else { return Ok(None) };
-    Ok(serde_json::from_slice(&body).ok())
+    if !record.is_rendered() {
+        return Ok(None);
+    }
+    let mut all = Vec::new();
+    for digest in record.parts.iter().filter_map(|part| part.digest.as_deref()) {
+        let Ok(digest) = digest.parse::<Digest>() else { return Ok(None) };
+        let Some(body) = bus.blobs().get(&digest).await? else { return Ok(None) };
+        let Ok(manifests) = serde_json::from_slice::<Vec<Value>>(&body) else { return Ok(None) };
+        all.extend(manifests);
+    }
+    Ok(Some(all))
 }
 
 /// The target state of an Application, ready to be compared and applied.

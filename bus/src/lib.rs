@@ -39,7 +39,7 @@ pub use follow::{Change, Follow};
 pub use inbox::{Delivery, Inbox};
 pub use kv::{Bucket, Kv};
 pub use lease::Lease;
-pub use records::{RefRecord, TargetRecord};
+pub use records::{PartRecord, RefRecord, TargetRecord};
 pub use streams::{STREAMS, StreamRow, Written};
 pub use subject::repo_key;
 pub use work::{Work, WorkItem, WorkKind, WorkNote};

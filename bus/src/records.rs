@@ -4,24 +4,47 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// What one source of an Application was rendered to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PartRecord {
+    /// The commit, chart version or digest.
+    pub revision: String,
+    /// Directory, Helm, Kustomize, Plugin.
+    pub source_type: String,
+    /// The body with its manifests.
+    pub digest: Option<String>,
+    /// Hash of all that was read and told.
+    pub identity: String,
+    /// What was read of its own tree: files and directories with all below them; with a `/` at the end only the names in a directory.
+    pub inputs: Vec<String>,
+    /// What was read of other sources' trees, by their `ref`.
+    pub ref_inputs: BTreeMap<String, Vec<String>>,
+}
+
 /// Bucket `targets`: the target state of one Application. Written by the renderer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TargetRecord {
-    /// The commit.
+    /// The commit, chart version or digest; of several sources all, joined by commas.
     pub revision: String,
-    /// The body with the manifests; of the last good render when `error` is set.
-    pub digest: Option<String>,
-    /// Directory, Helm, Kustomize, Plugin.
-    pub source_type: String,
+    /// What the sources were rendered to, in their order; of the last good render when `error` is set.
+    pub parts: Vec<PartRecord>,
     /// Why there is no newer state, in words for a condition.
     pub error: Option<String>,
     /// Objects in it.
     pub resources: u32,
-    /// Hash of the inputs that were read.
-    pub input: String,
-    /// Hash of the source that was rendered; empty when it is not known.
+    /// Hash of the sources that were rendered; empty when it is not known.
     pub source: String,
+    /// How often in a row the render has failed.
+    pub failures: u32,
+}
+
+impl TargetRecord {
+    /// There is a target state, of now or of the last good render.
+    pub fn is_rendered(&self) -> bool {
+        !self.parts.is_empty()
+    }
 }
 
 /// Bucket `refs`: where the followed revisions of a repository point. Written by the watcher.
@@ -30,7 +53,7 @@ pub struct TargetRecord {
 pub struct RefRecord {
     /// The URL.
     pub repo: String,
-    /// targetRevision → commit.
+    /// What is wanted (targetRevision; `chart@version` for charts) → commit, version or digest.
     pub refs: BTreeMap<String, String>,
     /// Why the repository could not be read.
     pub error: Option<String>,

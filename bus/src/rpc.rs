@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tako_engine::actions::ActionInfo;
 use tako_engine::app::AppKey;
+use tako_engine::webhook::{Proof, Provider};
+use uuid::Uuid;
 
 use crate::command::ResourceName;
 use crate::envelope::{decode, encode};
@@ -54,22 +56,49 @@ pub struct SessionVerified {
 /// Is this webhook from who it says?
 #[derive(Clone, Serialize, Deserialize)]
 pub struct WebhookVerify {
-    /// `github`.
-    pub kind: String,
-    /// The signature header.
-    pub signature: Option<String>,
-    /// The body as received.
+    /// Who says to have sent it.
+    pub provider: Provider,
+    /// What it shows for that.
+    pub proof: Proof,
+    /// The body as received, or its first piece; empty where the proof is not of the body.
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
+    /// There is more of it.
+    pub more: bool,
 }
 
-/// The answer to [`WebhookVerify`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct WebhookVerified {
+/// The next piece of a body, for the process that has those before.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct WebhookPiece {
+    /// Of which body.
+    pub id: Uuid,
+    /// Which: the one in [`WebhookVerify`] is 0.
+    pub number: u32,
+    /// The piece.
+    #[serde(with = "serde_bytes")]
+    pub body: Vec<u8>,
+    /// There is more.
+    pub more: bool,
+}
+
+/// The answer to [`WebhookVerify`] and [`WebhookPiece`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WebhookVerified {
     /// It is.
-    pub ok: bool,
-    /// Why not.
-    pub message: String,
+    Good,
+    /// It is not; why.
+    Refused(String),
+    /// Nobody's: this provider is known by its secret alone, and none is set.
+    Unknown,
+    /// That depends on the rest of the body.
+    Rest {
+        /// Where pieces are taken.
+        to: String,
+        /// The name of this body there.
+        id: Uuid,
+    },
+    /// The pieces before are no longer here.
+    Lost,
 }
 
 /// What may be done to this object of the Application's tree?
@@ -92,7 +121,39 @@ pub struct ActionsListed {
     pub actions: Vec<ActionInfo>,
 }
 
+/// Bytes of a body in one message. Servers take 1 MB when nobody asked for more.
+const PIECE_BYTES: usize = 512 * 1024;
+
 impl Bus {
+    /// Asks whether a webhook is from who it says: `Good`, `Refused` or `Unknown`. A body of any size goes in pieces,
+    /// and is kept nowhere: payloads come from anybody, and must not push out what is stored.
+    pub async fn verify_webhook(
+        &self,
+        provider: Provider,
+        proof: Proof,
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<WebhookVerified, BusError> {
+        let body = if matches!(proof, Proof::Hmac(_)) { body } else { &[] };
+        let mut pieces = body.chunks(PIECE_BYTES);
+        let first = pieces.next().unwrap_or_default().to_vec();
+        let ask = WebhookVerify { provider, proof, body: first, more: pieces.len() > 0 };
+        let mut answer: WebhookVerified = self.request("webhook.verify", &ask, timeout).await?;
+        let mut number = 0;
+        while let WebhookVerified::Rest { to, id } = &answer {
+            let Some(piece) = pieces.next() else { break };
+            number += 1;
+            let piece = WebhookPiece { id: *id, number, body: piece.to_vec(), more: pieces.len() > 0 };
+            answer = self.request(to, &piece, timeout).await?;
+        }
+        match answer {
+            WebhookVerified::Rest { .. } | WebhookVerified::Lost => {
+                Err(BusError::NoAnswer("webhook.verify".to_owned()))
+            }
+            told => Ok(told),
+        }
+    }
+
     /// Asks, and waits at most `timeout`.
     pub async fn request<Q: Serialize, R: DeserializeOwned>(
         &self,

@@ -1,4 +1,6 @@
 //! The one binary `tako`: flags and wiring, no logic.
+mod cmp_server;
+mod manifests;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -18,11 +20,17 @@ struct Args {
 enum Command {
     /// Run the control plane, or some of its roles.
     Run(run::RunArgs),
+    /// Render an Application from a file, without a cluster
+    Manifests(manifests::ManifestsArgs),
+    /// Serve a config management plugin, as the sidecar argocd-cmp-server does
+    CmpServer(cmp_server::CmpServerArgs),
 }
 
 fn main() -> anyhow::Result<()> {
-    let Args { command } = Args::parse();
+    let Args { command } = Args::parse_from(cmp_server::by_name(std::env::args_os()));
     match command {
         Command::Run(args) => run::run(args),
+        Command::Manifests(args) => manifests::manifests_of(args),
+        Command::CmpServer(args) => cmp_server::cmp_server(args),
     }
 }

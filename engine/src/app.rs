@@ -469,6 +469,17 @@ impl ResourceStatus {
     }
 }
 
+impl SyncStatus {
+    /// It is of this revision; of several sources their revisions, joined.
+    pub fn is_of(&self, revision: &str) -> bool {
+        if self.revisions.is_empty() {
+            self.revision.as_deref() == Some(revision)
+        } else {
+            crate::source::joined(self.revisions.iter().map(String::as_str)) == revision
+        }
+    }
+}
+
 impl Application {
     /// Namespace and name.
     pub fn key(&self) -> AppKey {
@@ -499,6 +510,11 @@ impl Application {
     /// The source; of several, the first.
     pub fn source(&self) -> Option<&Source> {
         self.spec.source.as_ref().or(self.spec.sources.first())
+    }
+
+    /// All sources, in order.
+    pub fn sources(&self) -> &[Source] {
+        if self.has_multiple_sources() { &self.spec.sources } else { self.spec.source.as_slice() }
     }
 
     /// The last operation.

@@ -7,7 +7,10 @@
 //! [`requests`] does so for users, and [`windows`] says when; [`hook`], [`options`] and [`plan`] order, [`progress`] and
 //! [`retry`] lead an operation through its plan; [`deletion`] takes an Application away; [`tree`] shows, with
 //! what nobody tracks ([`orphan`]); [`updates`] tells which changes count; [`actions`]
-//! are what users may do to one object. [`apply`] is what is sent, [`schema`] what is known of built-in kinds. [`repository`] knows whose credentials a URL gets. [`glob`], [`cron`], [`duration`] and [`repo_url`] read what Go reads.
+//! are what users may do to one object. [`apply`] is what is sent, [`schema`] what is known of built-in kinds. [`repository`]
+//! knows whose credentials a URL gets, [`trust`] whom an installation trusts, [`integrity`] what must be signed.
+//! [`webhook`] tells what was pushed and who follows it. [`glob`], [`cron`], [`duration`], [`versions`] and [`repo_url`]
+//! read what Go reads.
 //! [`problem`] is the table of what users are told.
 #[macro_use]
 mod shape;
@@ -25,6 +28,7 @@ pub mod glob;
 pub mod health;
 pub mod hook;
 pub mod ignore;
+pub mod integrity;
 pub mod lua;
 pub mod managed_fields;
 mod merge;
@@ -47,7 +51,10 @@ pub mod select;
 pub mod source;
 pub mod tracking;
 pub mod tree;
+pub mod trust;
 mod typed;
 pub mod updates;
 pub mod validate;
+pub mod versions;
+pub mod webhook;
 pub mod windows;

@@ -6,6 +6,7 @@ mod permit;
 use serde::{Deserialize, Serialize};
 
 use crate::app::{Destination, Metadata};
+use crate::integrity::{SignatureKey, SourceIntegrity};
 use crate::windows::SyncWindow;
 
 pub use global::{GlobalProject, global_projects, inherit};
@@ -73,6 +74,12 @@ shape! {
         /// Roles of users in the project.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         roles: Vec<Role>,
+        /// The keys that commits must be signed with: the older form of `source_integrity`.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        signature_keys: Vec<SignatureKey>,
+        /// Which sources must be signed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        source_integrity: Option<SourceIntegrity>,
     }
 }
 shape! {

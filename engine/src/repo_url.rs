@@ -1,5 +1,6 @@
 //! Repository URLs compared as Argo CD compares them (util/git, `NormalizeGitURL`): lower case, no `.git`, the short
-//! form of ssh as an URL, and the rest as Go's `net/url` parses and prints it. Pure; not for fetching.
+//! form of ssh as an URL, and the rest as Go's `net/url` parses and prints it. Webhooks compare more loosely, as they tell
+//! the address of a page and Applications that of a clone: [`Place`], and [`oci`] for registries. Pure; not for fetching.
 
 /// Two URLs of one repository are equal in this form; empty for what Go takes for no URL.
 pub fn normalize(url: &str) -> String {
@@ -16,6 +17,72 @@ pub fn normalize(url: &str) -> String {
 pub fn same(left: &str, right: &str) -> bool {
     let (left, right) = (normalize(left), normalize(right));
     !left.is_empty() && left == right
+}
+
+/// Where a repository is, however it is reached: host and path. As Argo CD's webhook handler compares them: any of
+/// http, https, ssh and no scheme, any user, any port (ssh has another one than the page), `.git` or none, upper or
+/// lower case, `ssh.` or `altssh.` before the host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    host: String,
+    path: String,
+}
+
+impl Place {
+    /// `None` for what names no host or no path in it.
+    pub fn of(url: &str) -> Option<Self> {
+        let (host, mut paths) = host_and_paths(url)?;
+        let path = as_compared(paths.next()?);
+        (!host.is_empty() && !path.is_empty()).then(|| Self { host: host.to_lowercase(), path })
+    }
+
+    /// Whether a repository of this URL is here.
+    pub fn holds(&self, url: &str) -> bool {
+        let Some((host, mut paths)) = host_and_paths(url) else { return false };
+        let host = host.to_lowercase();
+        let bare = host.strip_prefix("alt").unwrap_or(&host).strip_prefix("ssh.");
+        (host == self.host || bare == Some(&self.host)) && paths.any(|path| as_compared(path) == self.path)
+    }
+}
+
+/// The host of an URL, and what its path may be, the likelier first: in ssh's short form `host:2222/` begins a path, but
+/// people write ports there too.
+fn host_and_paths(url: &str) -> Option<(&str, impl Iterator<Item = &str>)> {
+    let url = url.trim();
+    let (scheme, rest) = url.split_once("://").map_or((None, url), |(scheme, rest)| (Some(scheme), rest));
+    if scheme.is_some_and(|scheme| !["http", "https", "ssh", "git"].iter().any(|one| one.eq_ignore_ascii_case(scheme)))
+    {
+        return None;
+    }
+    let authority = &rest[..rest.find('/').unwrap_or(rest.len())];
+    let at = if scheme.is_some() { authority.rfind('@') } else { authority.find('@') };
+    let rest = &rest[at.map_or(0, |at| at + 1)..];
+    let end = if rest.starts_with('[') { rest.find(']')? + 1 } else { rest.find([':', '/'])? };
+    let (host, path) = rest.split_at(end);
+    let whole = path.strip_prefix([':', '/'])?;
+    let digits = whole.trim_start_matches(|c: char| c.is_ascii_digit());
+    let port = path.starts_with(':') && digits.len() < whole.len();
+    let after_port = port.then(|| digits.strip_prefix([':', '/'])).flatten();
+    let whole = (scheme.is_none() || after_port.is_none()).then_some(whole);
+    Some((host, whole.into_iter().chain(after_port)))
+}
+
+/// A path in lower case, without `.git` and the slashes at its ends, `%20` as a space.
+fn as_compared(path: &str) -> String {
+    let path = decoded(path).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(|| path.to_owned());
+    let path = path.trim_matches('/').to_lowercase();
+    path.strip_suffix(".git").map_or_else(|| path.clone(), str::to_owned)
+}
+
+/// One form for the ways to write a repository of a registry: no `oci://`, no slash at the end, lower case (Argo CD,
+/// `NormalizeOCI`), and one name for Docker Hub.
+pub fn oci(url: &str) -> String {
+    let url = url.trim().to_lowercase();
+    let url = url.strip_prefix("oci://").unwrap_or(&url).trim_end_matches('/');
+    match url.split_once('/') {
+        Some(("registry-1.docker.io" | "index.docker.io", rest)) => format!("docker.io/{rest}"),
+        _ => url.to_owned(),
+    }
 }
 
 /// `[ssh://]user@rest`.
@@ -166,6 +233,48 @@ mod tests {
         ] {
             assert_eq!(normalize(url), want, "{url}");
         }
+    }
+
+    #[test]
+    fn a_place_holds_the_repository_however_it_is_reached() {
+        for (page, clone, want) in [
+            ("https://github.com/a/b", "https://GitHub.com/a/B.git", true),
+            ("https://github.com/a/b", "git@github.com:a/b.git", true),
+            ("https://github.com/a/b", "ssh://git@github.com/a/b", true),
+            ("https://github.com/a/b", "ssh://git@ssh.github.com:443/a/b.git", true),
+            ("https://bitbucket.org/a/b", "ssh://git@altssh.bitbucket.org:443/a/b.git", true),
+            ("https://github.com/a/b", "https://user:p%40w@github.com/a/b/", true),
+            ("https://github.com/a/b", "github.com/a/b", true),
+            ("https://github.com/2222/b", "git@github.com:2222/b.git", true),
+            ("https://gitlab.example.org/a/b", "ssh://git@gitlab.example.org:2222/a/b.git", true),
+            ("https://git.example.org:8443/a/b", "https://git.example.org/a/b", true),
+            ("https://git.example.org/a/b.git", "https://git.example.org/a/b", true),
+            ("http://127.0.0.1:3000/x.git", "http://127.0.0.1:3000/x", true),
+            ("https://[::1]:80/a/b", "https://[::1]/a/b", true),
+            ("https://dev.azure.com/o/My%20Project/_git/r", "https://o@dev.azure.com/o/My Project/_git/r", true),
+            ("git@example.org:a/b.git", "https://example.org/a/b", true),
+            ("git@example.org:2222/b.git", "https://example.org/2222/b", true),
+            ("https://github.com/a/b", "https://github.com/a/bc", false),
+            ("https://github.com/a/b", "https://github.com/a/b/c", false),
+            ("https://github.com/a/b", "https://evil.org/github.com/a/b", false),
+            ("https://github.com/a/b", "https://github.com.evil.org/a/b", false),
+            ("https://github.com/a/b", "https://github.com@evil.org/a/b", false),
+            ("https://github.com/a/b", "oci://github.com/a/b", false),
+            ("https://github.com/a.b", "https://github.com/aXb", false),
+        ] {
+            assert_eq!(Place::of(page).unwrap().holds(clone), want, "{page} {clone}");
+        }
+        for url in ["", "https://", "https://github.com", "https://github.com/", "https:///a", "oci://x/y", "[::1", "a"]
+        {
+            assert_eq!(Place::of(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn one_repository_of_a_registry_has_one_name() {
+        assert_eq!(oci("oci://GHCR.io/Org/App/"), "ghcr.io/org/app");
+        assert_eq!(oci("ghcr.io/org/app"), "ghcr.io/org/app");
+        assert_eq!(oci("registry-1.docker.io/bitnamicharts"), "docker.io/bitnamicharts");
     }
 
     #[test]

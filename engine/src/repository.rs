@@ -2,6 +2,7 @@
 //! (Argo CD, operator manual, "Declarative Setup"). Which credentials a URL gets is decided here; nothing is fetched.
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::repo_url;
 
@@ -219,17 +220,17 @@ impl Repository {
     }
 }
 
-/// All repositories and templates of an installation.
+/// All repositories and templates of an installation. Cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repositories {
-    repositories: Vec<Repository>,
-    templates: Vec<Repository>,
+    repositories: Arc<[Repository]>,
+    templates: Arc<[Repository]>,
 }
 
 impl Repositories {
     /// From repositories (`secret-type: repository`) and templates (`repo-creds`).
     pub fn new(repositories: Vec<Repository>, templates: Vec<Repository>) -> Self {
-        Self { repositories, templates }
+        Self { repositories: repositories.into(), templates: templates.into() }
     }
 
     /// The repository of a URL as an Application of `project` may use it, with its credentials: the one of the project

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::repository::RepositoryType;
+
 /// How a field that is absent is left out again.
 fn absent(flag: &bool) -> bool {
     !flag
@@ -278,7 +280,67 @@ fn is_empty_jsonnet(jsonnet: &Jsonnet) -> bool {
     *jsonnet == Jsonnet::default()
 }
 
+/// Where a source comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A git repository.
+    Git,
+    /// A chart of a Helm repository or registry.
+    Chart,
+    /// An artifact of a registry.
+    Artifact,
+}
+
+/// What of a repository a source wants: equal wishes resolve to the same revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wanted {
+    /// The chart, of a Helm repository.
+    pub chart: String,
+    /// As in `targetRevision`.
+    pub revision: String,
+    /// As in `tagPrefix`.
+    pub tag_prefix: String,
+}
+
+impl std::fmt::Display for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (text, after) in [(&self.chart, "@"), (&self.tag_prefix, "|")] {
+            if !text.is_empty() {
+                write!(f, "{text}{after}")?;
+            }
+        }
+        f.write_str(&self.revision)
+    }
+}
+
+/// The revisions of several sources as one text, for where one stands for them all. Neither commits nor versions hold a comma.
+pub fn joined<'a>(revisions: impl IntoIterator<Item = &'a str>) -> String {
+    revisions.into_iter().collect::<Vec<_>>().join(",")
+}
+
+/// Reads [`joined`] back.
+pub fn split(joined: &str) -> Vec<String> {
+    if joined.is_empty() { Vec::new() } else { joined.split(',').map(str::to_owned).collect() }
+}
+
 impl Source {
+    /// Where it comes from; `kind` is what is known of its repository.
+    pub fn origin(&self, kind: RepositoryType) -> Origin {
+        if self.is_chart() {
+            Origin::Chart
+        } else if kind == RepositoryType::Oci || self.repo_url.starts_with("oci://") {
+            Origin::Artifact
+        } else {
+            Origin::Git
+        }
+    }
+
+    /// What it wants of its repository.
+    pub fn wanted(&self) -> Wanted {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        Wanted { chart: text(&self.chart), revision: text(&self.target_revision), tag_prefix: text(&self.tag_prefix) }
+    }
+
     /// It comes from a Helm repository or a registry, not from git.
     pub fn is_chart(&self) -> bool {
         self.chart.as_deref().is_some_and(|chart| !chart.is_empty())

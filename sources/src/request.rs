@@ -2,8 +2,10 @@
 //! and of what is done with the manifests.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
+use tako_engine::app::Application;
 use tako_engine::repository::Repositories;
 use tako_engine::source::{Source, SourceType};
 
@@ -11,6 +13,9 @@ use crate::git::GitError;
 use crate::process::ProcessError;
 use crate::settings::RenderSettings;
 use crate::tree::{Inputs, Tree, TreeError};
+
+/// Says what a render reads, where that cannot be found out; `;` between paths.
+pub const GENERATE_PATHS: &str = "argocd.argoproj.io/manifest-generate-paths";
 
 /// Everything that one source is rendered from.
 #[derive(Clone)]
@@ -61,13 +66,27 @@ pub struct AppInfo {
     pub generate_paths: Option<String>,
 }
 
+impl AppInfo {
+    /// Of an Application; `control_namespace` is the control plane's own.
+    pub fn of(app: &Application, control_namespace: &str) -> Self {
+        let elsewhere = app.metadata.namespace != control_namespace;
+        Self {
+            name: app.metadata.name.clone(),
+            namespace: if elsewhere { app.metadata.namespace.clone() } else { String::new() },
+            project: app.spec.project.clone(),
+            destination_namespace: app.spec.destination.namespace.clone().unwrap_or_default(),
+            generate_paths: app.metadata.annotations.get(GENERATE_PATHS).cloned(),
+        }
+    }
+}
+
 /// What the tools are told of the cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterInfo {
     /// `1.37.2`; empty when it is not known.
     pub kube_version: String,
     /// `apps/v1/Deployment`, `apps/v1`, …
-    pub api_versions: Vec<String>,
+    pub api_versions: Arc<[String]>,
 }
 
 /// What came of it.

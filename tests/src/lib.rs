@@ -117,6 +117,10 @@ impl World {
 
     /// Starts a process of tako with a data directory and more flags.
     pub fn spawn_tako(&self, data: &str, flags: &[&str]) -> anyhow::Result<Tako> {
+        // helm and kustomize are found in PATH.
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let tools = Tools::locate()?.render_directory().to_owned();
+        let path = std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&path)))?;
         let log = File::options().create(true).append(true).open(self.path("tako.log"))?;
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
@@ -128,6 +132,7 @@ impl World {
             .arg("--data-dir")
             .arg(self.path(data))
             .args(flags)
+            .env("PATH", path)
             .envs(self.fault.iter().map(|point| ("TAKO_FAULT", point)))
             .env("RUST_LOG", std::env::var("TAKO_TEST_LOG").unwrap_or_else(|_| LOG.to_owned()))
             .stdin(Stdio::null())

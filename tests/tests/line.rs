@@ -365,13 +365,6 @@ fn a_webhook_needs_the_right_signature(world: &World) -> anyhow::Result<()> {
     let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(b"shh")?;
     mac.update(body.as_bytes());
     assert_eq!(send(Some(format!("sha256={}", hex::encode(mac.finalize().into_bytes()))))?.status(), 200);
-    let huge = world
-        .http()
-        .post(world.url("/api/webhook"))
-        .header("X-GitHub-Event", "push")
-        .body(vec![b' '; 8 * 1024 * 1024])
-        .send();
-    assert!(huge.is_err() || huge?.status() == 413);
     Ok(())
 }
 

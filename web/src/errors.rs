@@ -22,6 +22,12 @@ pub enum WebError {
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// It does not come from who it says.
+    #[error("{0}")]
+    Unverified(String),
+    /// The body is larger than is taken.
+    #[error("{0}")]
+    TooLarge(String),
     /// Not in the state that things are in.
     #[error("{0}")]
     Precondition(String),
@@ -43,9 +49,10 @@ impl WebError {
             Self::Invalid(_) => 3,
             Self::NotFound(_) => 5,
             Self::Forbidden(_) => 7,
+            Self::TooLarge(_) => 8,
             Self::Precondition(_) => 9,
             Self::Unavailable(_) => 14,
-            Self::Unauthenticated | Self::WrongPassword(_) => 16,
+            Self::Unauthenticated | Self::WrongPassword(_) | Self::Unverified(_) => 16,
         }
     }
 }
@@ -57,7 +64,8 @@ impl ResponseError for WebError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unauthenticated | Self::WrongPassword(_) => StatusCode::UNAUTHORIZED,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unauthenticated | Self::WrongPassword(_) | Self::Unverified(_) => StatusCode::UNAUTHORIZED,
         }
     }
 

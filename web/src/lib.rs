@@ -42,7 +42,7 @@ pub(crate) struct State {
     pub(crate) control_namespace: String,
     /// The I/O pool: the bus must not be used from actix's own workers (research/deps.md section 1).
     pub(crate) pool: Handle,
-    pub(crate) deliveries: moka::sync::Cache<String, ()>,
+    pub(crate) webhooks: routes::Webhooks,
 }
 
 impl State {
@@ -86,7 +86,7 @@ pub async fn serve(config: WebConfig, bus: Bus) -> Result<ServerHandle, WebError
         model,
         control_namespace: config.control_namespace,
         pool: Handle::current(),
-        deliveries: moka::sync::Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(600)).build(),
+        webhooks: routes::Webhooks::default(),
     }));
     let (tell, told) = tokio::sync::oneshot::channel();
     // actix-web wants a thread of its own that runs its System.

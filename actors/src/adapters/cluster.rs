@@ -1,6 +1,6 @@
 //! One destination cluster: discovery, reads, server-side apply, deletes.
 //! Objects go in and out as JSON; knows nothing of Applications or of the bus.
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use serde_json::Value;
 use tako_engine::apply::PatchKind;
 use tako_engine::options::Propagation;
 use tako_engine::resource::{Manifest, ResourceKey};
+use tako_sources::request::ClusterInfo;
 
 use super::discreet;
 
@@ -144,6 +145,20 @@ pub(crate) struct Served {
     pub(crate) preferred: bool,
 }
 
+/// `v1`, `v1/ConfigMap`, `apps/v1`, … as `helm template --api-versions` takes them.
+fn api_versions(catalogue: &Catalogue) -> Arc<[String]> {
+    let of_kind = |served: &Served| {
+        let version = if served.resource.group.is_empty() {
+            served.resource.version.clone()
+        } else {
+            format!("{}/{}", served.resource.group, served.resource.version)
+        };
+        [format!("{version}/{}", served.resource.kind), version]
+    };
+    let all: BTreeSet<String> = catalogue.values().flatten().flat_map(of_kind).collect();
+    all.into_iter().collect()
+}
+
 type Catalogue = HashMap<(String, String), Vec<Served>>;
 
 /// A handle on one cluster; cheap to clone.
@@ -154,12 +169,16 @@ pub(crate) struct Cluster {
     served: Arc<RwLock<Arc<Catalogue>>>,
     /// When the catalogue was read because of an unknown kind.
     learned: Arc<Mutex<Option<Instant>>>,
+    /// The version of its API server and what it serves, as tools are told; read with the catalogue.
+    versions: Arc<RwLock<ClusterInfo>>,
 }
 
 impl Cluster {
     /// A handle whose catalogue of kinds is read at the first need.
     pub(crate) fn new(config: kube::Config) -> Result<Self, kube::Error> {
-        Ok(Self { client: Client::try_from(config.clone())?, config, served: Arc::default(), learned: Arc::default() })
+        let client = Client::try_from(config.clone())?;
+        let (served, learned, versions) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { client, config, served, learned, versions })
     }
 
     /// The same cluster in the name of another user (Kubernetes, "User impersonation").
@@ -171,6 +190,7 @@ impl Cluster {
             config,
             served: self.served.clone(),
             learned: self.learned.clone(),
+            versions: self.versions.clone(),
         })
     }
 
@@ -214,12 +234,23 @@ impl Cluster {
             }
         }
         let all = catalogue.values().flatten().cloned().collect();
+        let kube_version = self.client.apiserver_version().await?.git_version.trim_start_matches('v').to_owned();
+        let next = ClusterInfo { kube_version, api_versions: api_versions(&catalogue) };
+        *self.versions.write().unwrap_or_else(PoisonError::into_inner) = next;
         let fresh = Arc::new(catalogue);
         match self.served.write() {
             Ok(mut served) => *served = fresh,
             Err(poisoned) => *poisoned.into_inner() = fresh,
         }
         Ok(all)
+    }
+
+    /// What tools are told of the cluster; nothing while it cannot be reached.
+    pub(crate) async fn versions(&self) -> ClusterInfo {
+        if let Err(error) = self.ready().await {
+            tracing::debug!(%error, "tools are not told of the cluster's version yet");
+        }
+        self.versions.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether we may list a kind in all namespaces.

@@ -2,15 +2,16 @@
 //! The web asks by message and never sees a key. Knows nothing of HTTP.
 mod secret;
 mod token;
+mod webhook;
 
 use std::sync::Arc;
 
 use kube::Client;
-use subtle::ConstantTimeEq as _;
 use tako_bus::Bus;
-use tako_bus::rpc::{SessionCreate, SessionCreated, SessionVerified, SessionVerify, WebhookVerified, WebhookVerify};
+use tako_bus::rpc::{SessionCreate, SessionCreated, SessionVerified, SessionVerify, WebhookPiece, WebhookVerify};
 
 use self::secret::Secrets;
+use self::webhook::Bodies;
 
 /// Lifetime of a session in seconds (`users.session.duration`, Argo CD's default 24h).
 const SESSION_SECONDS: i64 = 24 * 60 * 60;
@@ -21,13 +22,14 @@ const WRONG: &str = "Invalid username or password";
 /// The actor.
 pub(crate) struct Authz {
     secrets: Secrets,
+    bodies: Bodies,
 }
 
 impl Authz {
     /// Makes sure that `argocd-secret` holds what sign-in needs, and serves.
     pub(crate) async fn start(bus: &Bus, client: Client, namespace: String) -> Result<Arc<Self>, crate::StartError> {
         let secrets = Secrets::start(client, namespace).await?;
-        let authz = Arc::new(Self { secrets });
+        let authz = Arc::new(Self { secrets, bodies: Bodies::default() });
         let create = authz.clone();
         bus.serve("session.create", "authz", move |ask: SessionCreate| {
             let authz = create.clone();
@@ -43,7 +45,13 @@ impl Authz {
         let webhook = authz.clone();
         bus.serve("webhook.verify", "authz", move |ask: WebhookVerify| {
             let authz = webhook.clone();
-            async move { authz.webhook(&ask) }
+            async move { authz.bodies.verify(&authz.secrets.current().webhooks, &ask) }
+        })
+        .await?;
+        let piece = authz.clone();
+        bus.serve(authz.bodies.tail(), "authz", move |ask: WebhookPiece| {
+            let authz = piece.clone();
+            async move { authz.bodies.go_on(&ask) }
         })
         .await?;
         Ok(authz)
@@ -78,27 +86,6 @@ impl Authz {
                 SessionVerified { ok: true, username: claims.account().to_owned(), expires_at: claims.exp }
             }
             _ => SessionVerified { ok: false, username: String::new(), expires_at: 0 },
-        }
-    }
-
-    fn webhook(&self, ask: &WebhookVerify) -> WebhookVerified {
-        let refused = |message: &str| WebhookVerified { ok: false, message: message.to_owned() };
-        if ask.kind != "github" {
-            return refused("only GitHub webhooks are understood");
-        }
-        let secrets = self.secrets.current();
-        let Some(key) = &secrets.github_webhook else { return WebhookVerified { ok: true, message: String::new() } };
-        let Some(signature) = ask.signature.as_deref().and_then(|header| header.strip_prefix("sha256=")) else {
-            return refused(
-                "X-Hub-Signature-256 is missing; set the webhook's secret at GitHub to webhook.github.secret of argocd-secret",
-            );
-        };
-        let Ok(given) = hex::decode(signature) else { return refused("X-Hub-Signature-256 is not hexadecimal") };
-        let wanted = token::hmac_sha256(key.as_bytes(), &ask.body);
-        if bool::from(wanted.as_slice().ct_eq(&given)) {
-            WebhookVerified { ok: true, message: String::new() }
-        } else {
-            refused("HMAC verification failed")
         }
     }
 }

@@ -25,7 +25,8 @@ pub(super) struct Held {
     /// Unix seconds; sessions begun before are over.
     pub(super) admin_password_mtime: i64,
     pub(super) server_key: Vec<u8>,
-    pub(super) github_webhook: Option<String>,
+    /// What is shared with git servers and registries, by the key of the Secret; empty values are left out.
+    pub(super) webhooks: BTreeMap<String, String>,
 }
 
 /// A live view of the Secret.
@@ -75,8 +76,14 @@ fn read(secret: &Secret) -> Held {
             .and_then(|data| data.get("server.secretkey"))
             .map(|key| key.0.clone())
             .unwrap_or_default(),
-        github_webhook: text("webhook.github.secret").filter(|key| !key.is_empty()),
+        webhooks: webhooks(secret),
     }
+}
+
+fn webhooks(secret: &Secret) -> BTreeMap<String, String> {
+    let data = secret.data.iter().flatten();
+    let ours = data.filter(|(key, value)| key.starts_with("webhook.") && !value.0.is_empty());
+    ours.map(|(key, value)| (key.clone(), String::from_utf8_lossy(&value.0).into_owned())).collect()
 }
 
 fn random(bytes: usize) -> Result<Vec<u8>, StartError> {

@@ -15,6 +15,7 @@ use tako_engine::diff::{self, Choice};
 use tako_engine::hook::{self, Part, SyncPhase};
 use tako_engine::ignore::{Ignored, Rules};
 use tako_engine::resource::{Manifest, ResourceKey};
+use tako_engine::source::split;
 use tako_engine::tree::{ResourceTree, Summary};
 use tako_engine::windows::SyncWindow;
 use tako_engine::{deletion, health, options, orphan, plan, tracking};
@@ -89,7 +90,7 @@ impl ObjectVerdict {
 /// The whole verdict on an Application.
 pub(crate) struct Verdict {
     pub(crate) revision: String,
-    pub(crate) source_type: String,
+    pub(crate) source_types: Vec<String>,
     pub(crate) objects: Vec<ObjectVerdict>,
     pub(crate) conditions: Vec<(String, String)>,
     /// The target state could not be worked out or the live state not read: the status is Unknown.
@@ -173,7 +174,7 @@ impl Differ {
         if app.metadata.deletion_timestamp.is_some() || app.skips_reconcile() {
             return Ok(None);
         }
-        if record.error.is_none() && !targets::is_of(&record, app.source()) {
+        if record.error.is_none() && !targets::is_of(&record, app.sources()) {
             // The spec has another source now; its render wakes us again.
             return Ok(None);
         }
@@ -194,7 +195,7 @@ impl Differ {
     async fn judge(&self, app: &Application, record: TargetRecord, anew: bool) -> Result<Verdict, DifferError> {
         let mut verdict = Verdict {
             revision: record.revision.clone(),
-            source_type: record.source_type.clone(),
+            source_types: record.parts.iter().map(|part| part.source_type.clone()).collect(),
             objects: Vec::new(),
             conditions: Vec::new(),
             unknown: false,
@@ -403,9 +404,11 @@ impl Differ {
                 health_inline: self.settings.persists_resource_health(),
             },
         );
+        let revisions = if app.has_multiple_sources() { split(&verdict.revision) } else { Vec::new() };
         let facts = automation::Facts {
             sync: next.sync,
             revision: &verdict.revision,
+            revisions: &revisions,
             blocked: verdict.conditions.iter().any(|(kind, _)| kind.ends_with("Error")),
             would_prune_all: next.would_prune_all,
             prunes: next.prunes,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tako_engine::app::{Application, Condition, HEALTH_IN_TREE, HEALTH_SOURCE, HealthCode, REFRESH, SyncCode};
 use tako_engine::health;
 use tako_engine::resource::ResourceKey;
+use tako_engine::source::split;
 
 use super::{ObjectVerdict, Verdict, condition};
 
@@ -70,21 +71,20 @@ pub(super) fn next_status(app: &Application, verdict: &Verdict, at: &str, means:
     let mut status = json!({
         "sync": {
             "status": sync,
-            "revision": verdict.revision,
             "comparedTo": compared_to(app),
         },
         "health": {"status": health, "lastTransitionTime": changed_at.unwrap_or_else(|| at.to_owned())},
         "conditions": conditions,
-        "sourceType": verdict.source_type,
         "controllerNamespace": means.control_namespace,
     });
     status[HEALTH_SOURCE] = if means.health_inline { Value::Null } else { json!(HEALTH_IN_TREE) };
-    if app.has_multiple_sources() {
-        status["sourceTypes"] = json!([verdict.source_type]);
-        status["sourceType"] = Value::Null;
-    } else {
-        status["sourceTypes"] = Value::Null;
-    }
+    // The fields for one source and for several: those that do not apply are taken off.
+    let several = app.has_multiple_sources();
+    let (one, many) = (verdict.source_types.first(), &verdict.source_types);
+    status["sourceType"] = if several { Value::Null } else { json!(one.cloned().unwrap_or_default()) };
+    status["sourceTypes"] = if several { json!(many) } else { Value::Null };
+    status["sync"]["revision"] = if several { json!("") } else { json!(verdict.revision) };
+    status["sync"]["revisions"] = if several { json!(split(&verdict.revision)) } else { Value::Null };
     // With nothing compared the last good list stays: a bad commit must not empty the page.
     if !(verdict.unknown && verdict.objects.is_empty()) {
         let before = || old.resources.iter().filter_map(|one| Some((one.key(), one.other.get("health")?))).collect();
@@ -257,10 +257,14 @@ pub(super) fn is_empty(patch: &Value) -> bool {
 
 /// The operation that automated sync asks for, in the shape that Argo CD writes.
 pub(super) fn automated_operation(app: &Application, verdict: &Verdict, prune: bool, self_heal: bool) -> Value {
-    let mut sync = json!({"revision": verdict.revision});
+    let mut sync = json!({});
     if app.has_multiple_sources() {
+        sync["revisions"] = json!(split(&verdict.revision));
         sync["sources"] = json!(app.spec.sources);
-    } else if let Some(source) = &app.spec.source {
+    } else {
+        sync["revision"] = json!(verdict.revision);
+    }
+    if let Some(source) = app.spec.source.as_ref().filter(|_| !app.has_multiple_sources()) {
         sync["source"] = json!(source);
     }
     if prune {
@@ -335,7 +339,7 @@ mod tests {
         };
         Verdict {
             revision: "c1".into(),
-            source_type: "Directory".into(),
+            source_types: vec!["Directory".into()],
             objects: vec![object],
             conditions: Vec::new(),
             unknown: false,

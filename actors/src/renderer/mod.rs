@@ -1,236 +1,209 @@
-//! Works out the target state of one Application: reads its directory at the resolved commit from the
-//! git cache, parses, stores the result by digest. Renders nothing when the inputs are those of last time.
-//! Knows nothing of clusters: namespaces and tracking marks are put on where the cluster is known.
+//! Works out the target state of one Application: each source at its resolved revision, rendered in the crate of sources, stored by
+//! digest. What read the same as last time is not rendered again. Knows nothing of what is done with the manifests:
+//! namespaces and tracking marks are put on where the cluster is known.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
-use tako_bus::{Bucket, Bus, BusError, Event, RefRecord, TargetRecord, Work, WorkItem, WorkKind, WorkNote};
-use tako_engine::app::{AppKey, Application, Source};
-use tako_engine::parse::parse_manifests;
-use tako_engine::select::{DirectoryRules, Selected};
+use tako_bus::{Bucket, Bus, BusError, Event, PartRecord, RefRecord, TargetRecord, Work, WorkItem, WorkKind, WorkNote};
+use tako_engine::app::{AppKey, Application};
+use tako_engine::source::{Source, SourceType, joined};
+use tako_sources::render::{ReadSet, identity, render};
+use tako_sources::request::{RenderError, Rendered, Request};
+use tako_sources::store::{Surroundings, missing};
 
-use crate::adapters::git::{GitCache, GitError, clean_path};
 use crate::runtime::stage::{Outcome, Stage};
 use crate::settings::Settings;
+use crate::sources::{RepoId, Sources};
 
-/// Until the next try at a repository that cannot be read, within the grace.
+/// Until the next try at something that cannot be fetched.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// The stage.
 pub(crate) struct Renderer {
     bus: Bus,
-    git: GitCache,
+    sources: Sources,
     settings: Settings,
 }
 
-/// Why a target state could not be worked out, in words for the condition.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RenderError {
-    /// The repository, revision or path.
-    #[error(transparent)]
-    Git(#[from] GitError),
-    /// A file is no good.
-    #[error("{file}:{line}:{column}: {message}")]
-    Manifest {
-        /// The path in the repository.
-        file: String,
-        /// From 1.
-        line: u32,
-        /// From 1.
-        column: u32,
-        /// What is wrong and what to do.
-        message: String,
-    },
-    /// The source is of a kind not yet rendered.
-    #[error("{0}")]
-    Unsupported(String),
+/// One source after a render.
+enum Part {
+    /// It read what it read last time.
+    Same,
+    /// It was rendered.
+    New { rendered: Option<Rendered>, identity: String },
 }
 
-/// A rendered target state.
-pub(crate) struct Rendered {
-    /// The manifests as written, in file order.
-    pub(crate) manifests: Vec<Value>,
-}
-
-/// The identity of what a render reads: tree, rules. Equal inputs render to equal outputs.
-pub(crate) fn input_of(git: &GitCache, source: &Source, commit: &str) -> Result<String, RenderError> {
-    let repository = git.repository(&source.repo_url)?;
-    if !repository.has(commit) {
-        repository.fetch()?;
-    }
-    let tree = repository.tree_at(commit, source.path.as_deref().unwrap_or_default())?;
-    let mut hash = Sha256::new();
-    hash.update(b"directory/1\0");
-    hash.update(tree.as_slice());
-    hash.update(serde_json::to_vec(&source.directory).unwrap_or_default());
-    Ok(hex::encode(hash.finalize()))
-}
-
-/// Renders a source at a commit. Blocks.
-pub(crate) fn render(git: &GitCache, source: &Source, commit: &str) -> Result<Rendered, RenderError> {
-    if source.chart.is_some() {
-        return Err(RenderError::Unsupported(
-            "spec.source.chart: Helm charts are not rendered yet; use a directory of manifests".to_owned(),
-        ));
-    }
-    let repository = git.repository(&source.repo_url)?;
-    if !repository.has(commit) {
-        repository.fetch()?;
-    }
-    let path = source.path.as_deref().unwrap_or_default();
-    let tree = repository.tree_at(commit, path)?;
-    let rules = DirectoryRules::from(source);
-    let recurse = source.directory.as_ref().is_some_and(|directory| directory.recurse.unwrap_or_default());
-    let root = clean_path(path)?;
-    let mut manifests = Vec::new();
-    for file in repository.files(tree, recurse)? {
-        if let Some(tool) = tool_marker(&file.path) {
-            return Err(RenderError::Unsupported(format!(
-                "{root}/{}: {tool} sources are not rendered yet; use a directory of plain manifests",
-                file.path
-            )));
-        }
-        if rules.select(&file.path) != Selected::Manifest {
-            continue;
-        }
-        let name = if root.is_empty() { file.path.clone() } else { format!("{root}/{}", file.path) };
-        let parsed = parse_manifests(&name, &repository.read(&file)?).map_err(|problem| RenderError::Manifest {
-            file: problem.file,
-            line: problem.line,
-            column: problem.column,
-            message: problem.message,
-        })?;
-        manifests.extend(parsed);
-    }
-    Ok(Rendered { manifests })
-}
-
-/// Files whose presence makes Argo CD choose another tool: rendering them as plain files would be wrong.
-fn tool_marker(path: &str) -> Option<&'static str> {
-    match path {
-        "Chart.yaml" => Some("Helm"),
-        "kustomization.yaml" | "kustomization.yml" | "Kustomization" => Some("Kustomize"),
-        _ => None,
-    }
+/// What one try came to.
+enum Try {
+    /// The record of it.
+    Done(TargetRecord),
+    /// What cannot be fetched is excused for now.
+    Excused,
 }
 
 impl Renderer {
     /// The stage.
-    pub(crate) fn new(bus: Bus, git: GitCache, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { bus, git, settings })
+    pub(crate) fn new(bus: Bus, sources: Sources, settings: Settings) -> Arc<Self> {
+        Arc::new(Self { bus, sources, settings })
     }
 
     /// How long until it must be tried again, if it must.
     async fn work(&self, key: &AppKey, item: &WorkItem) -> Result<Option<Duration>, BusError> {
         let Some(app) = self.bus.kv(Bucket::Apps).get::<Application>(&key.token()).await? else { return Ok(None) };
         let targets = self.bus.kv(Bucket::Targets);
-        let before = targets.get::<TargetRecord>(&key.token()).await?;
-        let Some(source) = app.source().cloned() else {
+        let before = targets.get::<TargetRecord>(&key.token()).await?.unwrap_or_default();
+        if app.sources().is_empty() {
             let record = failed(before, "spec.source: missing; set repoURL and path".to_owned());
             targets.put(&key.token(), &record).await?;
             self.wake_compare(key, item).await?;
             return Ok(None);
-        };
-        let Some(refs) = self.bus.kv(Bucket::Refs).get::<RefRecord>(&tako_bus::repo_key(&source.repo_url)).await?
-        else {
+        }
+        let around = self.sources.surroundings(&app).await;
+        let Some((revisions, excused)) = self.revisions(&app, &around, &before).await? else {
             // Not resolved yet: the watcher polls for every new Application and wakes us again.
             return Ok(None);
         };
-        let revision = source.target_revision.clone().unwrap_or_default();
-        // Within the grace a repository that cannot be read is what it was, for an Application that had a good state.
-        let left = refs.grace_left(crate::unix_now(), self.settings.repository_grace());
-        let had_good = before.as_ref().is_some_and(|record| record.error.is_none() && record.digest.is_some());
-        let excused = left.is_some() && had_good;
-        let commit = match (refs.error, refs.refs.get(&revision)) {
-            (Some(_), Some(commit)) if excused => Ok(commit.clone()),
-            (Some(error), _) => Err(error),
-            (None, Some(commit)) => Ok(commit.clone()),
-            (None, None) => {
-                Err(GitError::NoRevision { url: crate::adapters::git::redact(&source.repo_url), revision }.to_string())
+        let (record, pause) = match revisions {
+            Err(error) => (failed(before, error), None),
+            Ok(revisions) => {
+                if let Some(pause) = self.paused(&app, &before, &revisions, item) {
+                    return Ok(Some(pause));
+                }
+                match self.render(&app, around, (revisions, excused), before, item).await? {
+                    (Try::Done(record), pause) => (record, pause),
+                    (Try::Excused, _) => return Ok(Some(RETRY)),
+                }
             }
-        };
-        let record = match commit {
-            Err(error) => failed(before, error),
-            Ok(commit) => match self.render_to_record(&app, (source, commit, excused), before, item).await? {
-                Some(record) => record,
-                None => return Ok(Some(RETRY)),
-            },
         };
         targets.put(&key.token(), &record).await?;
         self.wake_compare(key, item).await?;
-        Ok(None)
+        Ok(pause)
     }
 
-    /// The new record; `None` when the repository cannot be read and that is `excused` for now.
-    async fn render_to_record(
+    /// Where the sources' wishes point, in order, and whether what cannot be read is excused for now; `None` when it is
+    /// not known yet.
+    async fn revisions(
         &self,
         app: &Application,
-        (source, commit, excused): (Source, String, bool),
-        before: Option<TargetRecord>,
+        around: &Surroundings,
+        before: &TargetRecord,
+    ) -> Result<Option<(Result<Vec<String>, String>, bool)>, BusError> {
+        let (mut revisions, mut any_excused) = (Vec::new(), false);
+        let repo = |source: &Source| RepoId::of(&around.repositories, &source.repo_url, &app.spec.project);
+        for source in app.sources() {
+            let Some(refs) = self.bus.kv(Bucket::Refs).get::<RefRecord>(&repo(source).key()).await? else {
+                return Ok(None);
+            };
+            let wanted = source.wanted();
+            // Within the grace a repository that cannot be read is what it was, for an Application that had a good state.
+            let left = refs.grace_left(crate::unix_now(), self.settings.repository_grace());
+            let excused = left.is_some() && before.error.is_none() && before.is_rendered();
+            any_excused |= excused;
+            match (refs.error, refs.refs.get(&wanted.to_string())) {
+                (Some(_), Some(revision)) if excused => revisions.push(revision.clone()),
+                (Some(error), _) => return Ok(Some((Err(error), excused))),
+                (None, Some(revision)) => revisions.push(revision.clone()),
+                (None, None) => return Ok(Some((Err(missing(&source.repo_url, &wanted).to_string()), excused))),
+            }
+        }
+        Ok(Some((Ok(revisions), any_excused)))
+    }
+
+    /// The same inputs have failed too often in a row: they rest (Argo CD, `ARGOCD_PAUSE_GEN_*`), unless a user asks.
+    fn paused(
+        &self,
+        app: &Application,
+        before: &TargetRecord,
+        revisions: &[String],
         item: &WorkItem,
-    ) -> Result<Option<TargetRecord>, BusError> {
+    ) -> Option<Duration> {
+        let same = before.error.is_some()
+            && before.revision == joined(revisions.iter().map(String::as_str))
+            && before.source == crate::targets::source_hash(app.sources());
+        let (after, pause) = self.settings.pause_after_failures();
+        (same && !item.note.hard && after > 0 && before.failures >= after).then_some(pause)
+    }
+
+    /// Renders what changed, and keeps the rest. The pause is until what cannot be fetched is asked for again.
+    async fn render(
+        &self,
+        app: &Application,
+        around: Surroundings,
+        (revisions, excused): (Vec<String>, bool),
+        before: TargetRecord,
+        item: &WorkItem,
+    ) -> Result<(Try, Option<Duration>), BusError> {
         let started = Instant::now();
-        let of = crate::targets::source_hash(&source);
-        let known = before
-            .as_ref()
-            .filter(|record| !item.note.hard && record.error.is_none() && record.digest.is_some())
-            .map(|record| record.input.clone());
-        let (git, at) = (self.git.clone(), commit.clone());
-        let outcome = tokio::task::spawn_blocking(move || {
-            let input = input_of(&git, &source, &at)?;
-            if known.as_ref() == Some(&input) {
-                return Ok((input, None));
-            }
-            render(&git, &source, &at).map(|rendered| (input, Some(rendered)))
-        })
-        .await
-        .unwrap_or_else(|_| {
-            Err(RenderError::Unsupported("the render ended unexpectedly; see the log of tako".to_owned()))
-        });
+        let of = crate::targets::source_hash(app.sources());
+        let known = if item.note.hard || before.source != of { Vec::new() } else { before.parts.clone() };
+        let (sources, list, at) = (self.sources.clone(), app.sources().to_vec(), revisions.clone());
         let (project, key) = (app.spec.project.clone(), app.key());
-        match outcome {
-            Ok((input, None)) => Ok(Some(TargetRecord {
-                revision: commit,
-                input,
-                source: of,
-                error: None,
-                ..before.unwrap_or_default()
-            })),
-            Ok((input, Some(rendered))) => {
-                let resources = u32::try_from(rendered.manifests.len()).unwrap_or(u32::MAX);
-                let body = serde_json::to_vec(&rendered.manifests).unwrap_or_default();
-                let digest = self.bus.blobs().put(&body).await?;
-                let event = Event::ManifestsRendered {
-                    app: key,
-                    project,
-                    revision: commit.clone(),
-                    digest: digest.to_string(),
-                    resources,
-                    millis: u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX),
-                };
-                self.emit(event, item);
-                Ok(Some(TargetRecord {
-                    revision: commit,
-                    digest: Some(digest.to_string()),
-                    source_type: "Directory".to_owned(),
-                    error: None,
-                    resources,
-                    input,
-                    source: of,
-                }))
-            }
-            Err(RenderError::Git(error @ GitError::Unreachable { .. })) if excused => {
-                tracing::warn!(app = %key, %error, "the repository cannot be read; within the grace that is tried again");
-                Ok(None)
+        let revision = joined(revisions.iter().map(String::as_str));
+        let outcome =
+            tokio::task::spawn_blocking(move || parts(&sources, &list, &at, &around, &known)).await.unwrap_or_else(
+                |_| Err(RenderError::Spec("the render ended unexpectedly; see the log of tako".to_owned())),
+            );
+        let parts = match outcome {
+            Ok(parts) => parts,
+            Err(error) if error.is_passing() && excused => {
+                tracing::warn!(app = %key, %error, "something cannot be fetched; within the grace that is tried again");
+                return Ok((Try::Excused, None));
             }
             Err(error) => {
                 let message = error.to_string();
-                self.emit(Event::RenderFailed { app: key, project, revision: commit, message: message.clone() }, item);
-                Ok(Some(failed(before, message)))
+                let pause = error.is_passing().then(|| RETRY * 2_u32.saturating_pow(before.failures.min(8)));
+                let event =
+                    Event::RenderFailed { app: key, project, revision: revision.clone(), message: message.clone() };
+                self.emit(event, item);
+                let record = TargetRecord { revision, source: of, ..failed(before, message) };
+                return Ok((Try::Done(record), pause));
             }
+        };
+        let (mut records, mut anew, mut resources) = (Vec::new(), false, 0);
+        for (index, (part, revision)) in parts.into_iter().zip(revisions).enumerate() {
+            let record = match part {
+                Part::Same => PartRecord { revision, ..before.parts[index].clone() },
+                Part::New { rendered: None, identity } => PartRecord { revision, identity, ..PartRecord::default() },
+                Part::New { rendered: Some(rendered), identity } => {
+                    anew = true;
+                    resources += rendered.manifests.len();
+                    self.store(rendered, revision, identity).await?
+                }
+            };
+            records.push(record);
         }
+        let resources = u32::try_from(resources).unwrap_or(u32::MAX);
+        if anew {
+            let event = Event::ManifestsRendered {
+                app: key,
+                project,
+                revision: revision.clone(),
+                digest: records.iter().find_map(|part| part.digest.clone()).unwrap_or_default(),
+                resources,
+                millis: u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX),
+            };
+            self.emit(event, item);
+        }
+        let resources = if anew { resources } else { before.resources };
+        let record = TargetRecord { revision, parts: records, error: None, resources, source: of, failures: 0 };
+        Ok((Try::Done(record), None))
+    }
+
+    async fn store(&self, rendered: Rendered, revision: String, identity: String) -> Result<PartRecord, BusError> {
+        let body = serde_json::to_vec(&rendered.manifests).unwrap_or_default();
+        let digest = self.bus.blobs().put(&body).await?;
+        Ok(PartRecord {
+            revision,
+            source_type: rendered.source_type.as_str().to_owned(),
+            digest: Some(digest.to_string()),
+            identity,
+            inputs: rendered.inputs.into_iter().collect(),
+            ref_inputs: rendered
+                .ref_inputs
+                .into_iter()
+                .map(|(name, inputs)| (name, inputs.into_iter().collect()))
+                .collect(),
+        })
     }
 
     fn emit(&self, event: Event, item: &WorkItem) {
@@ -248,9 +221,52 @@ impl Renderer {
     }
 }
 
+/// Every source of an Application, rendered where its inputs are others than those of `known`. Blocks.
+fn parts(
+    sources: &Sources,
+    list: &[Source],
+    revisions: &[String],
+    around: &Surroundings,
+    known: &[PartRecord],
+) -> Result<Vec<Part>, RenderError> {
+    let requests = sources.requests(list, revisions, around)?;
+    requests.iter().enumerate().map(|(index, request)| part(request.as_ref(), known.get(index))).collect()
+}
+
+fn part(request: Option<&Request>, known: Option<&PartRecord>) -> Result<Part, RenderError> {
+    let Some(request) = request else { return Ok(Part::New { rendered: None, identity: String::new() }) };
+    if let Some((known, read)) = known.and_then(|known| Some((known, read_set(known)?)))
+        && identity(request, &read)? == known.identity
+    {
+        return Ok(Part::Same);
+    }
+    let rendered = render(request)?;
+    let read = ReadSet {
+        source_type: rendered.source_type,
+        inputs: rendered.inputs.clone(),
+        ref_inputs: rendered.ref_inputs.clone(),
+    };
+    let identity = identity(request, &read)?;
+    Ok(Part::New { rendered: Some(rendered), identity })
+}
+
+/// What the render of a record read.
+fn read_set(part: &PartRecord) -> Option<ReadSet> {
+    let source_type = match part.source_type.as_str() {
+        "Directory" => SourceType::Directory,
+        "Helm" => SourceType::Helm,
+        "Kustomize" => SourceType::Kustomize,
+        "Plugin" => SourceType::Plugin,
+        _ => return None,
+    };
+    let ref_inputs =
+        part.ref_inputs.iter().map(|(name, inputs)| (name.clone(), inputs.iter().cloned().collect())).collect();
+    Some(ReadSet { source_type, inputs: part.inputs.iter().cloned().collect(), ref_inputs })
+}
+
 /// The record after a failure: the last good target state stays.
-fn failed(before: Option<TargetRecord>, error: String) -> TargetRecord {
-    TargetRecord { error: Some(error), ..before.unwrap_or_default() }
+fn failed(before: TargetRecord, error: String) -> TargetRecord {
+    TargetRecord { error: Some(error), failures: before.failures.saturating_add(1), ..before }
 }
 
 impl Stage for Renderer {

@@ -4,14 +4,18 @@ use serde_json::Value;
 use tako_bus::{Bucket, TargetRecord};
 use tako_engine::app::{Application, Operation, Source};
 use tako_engine::parse::parse_manifests;
+use tako_engine::source::{joined, split};
+use tako_sources::render::render;
+use tako_sources::request::RenderError;
+use tako_sources::store::Surroundings;
 
 use super::{Syncer, SyncerError, record};
-use crate::adapters::git::GitError;
-use crate::{renderer, targets};
+use crate::sources::Sources;
+use crate::targets;
 
 const NO_SOURCE: &str = "spec.source: missing; set repoURL and path";
 
-/// A commit and the manifests there, or what stands in the way.
+/// The revisions (joined, of several sources) and the manifests there, or what stands in the way.
 pub(super) type Found = Result<(String, Vec<Value>), String>;
 
 impl Syncer {
@@ -21,22 +25,27 @@ impl Syncer {
         let sync = operation.sync.clone().unwrap_or_default();
         // What has begun goes on with the commit that it began with.
         let pinned = record::pinned(app);
-        let wanted = if pinned.is_empty() { sync.revision.unwrap_or_default() } else { pinned };
+        let asked = if sync.revisions.is_empty() {
+            sync.revision.clone().unwrap_or_default()
+        } else {
+            joined(sync.revisions.iter().map(String::as_str))
+        };
+        let wanted = if pinned.is_empty() { asked } else { pinned };
         if !sync.manifests.is_empty() {
             let revision = if wanted.is_empty() { target.revision } else { wanted };
             return Ok(brought(&sync.manifests).map(|raw| (revision, raw)));
         }
-        let source = record::source_of(app, operation);
-        let own = source.as_ref() == app.source();
-        let named = app.source().and_then(|source| source.target_revision.clone()).unwrap_or_default();
-        let own = own && targets::is_of(&target, app.source());
+        let sources = record::sources_of(app, operation);
+        if sources.is_empty() {
+            return Ok(Err(NO_SOURCE.to_owned()));
+        }
+        let named = joined(sources.iter().map(|source| source.target_revision.as_deref().unwrap_or_default()));
+        let own = sources == app.sources() && targets::is_of(&target, app.sources());
         let names_target = own && (wanted.is_empty() || wanted == target.revision || named == wanted);
         // Who asks now means what is in the repository now; automated sync names the commit that it was decided for.
         let automated = operation.initiated_by.as_ref().is_some_and(|by| by.automated);
         if !automated && (wanted.is_empty() || wanted == named) {
-            let Some(source) = source else { return Ok(Err(NO_SOURCE.to_owned())) };
-            let named = source.target_revision.clone().unwrap_or_default();
-            return Ok(self.render(source, named).await);
+            return Ok(self.render(app, sources, named).await);
         }
         if names_target {
             // An operation that has begun is not concerned by what came to be wrong later.
@@ -47,36 +56,46 @@ impl Syncer {
                 return Ok(Ok((target.revision, raw)));
             }
         }
-        let Some(source) = source else { return Ok(Err(NO_SOURCE.to_owned())) };
         let revision = match wanted {
             _ if names_target && !target.revision.is_empty() => target.revision,
-            wanted if wanted.is_empty() => source.target_revision.clone().unwrap_or_default(),
+            wanted if wanted.is_empty() => named,
             wanted => wanted,
         };
-        Ok(self.render(source, revision).await)
+        Ok(self.render(app, sources, revision).await)
     }
 
-    async fn render(&self, source: Source, revision: String) -> Found {
-        let git = self.git.clone();
-        let rendered = tokio::task::spawn_blocking(move || {
-            let repository = git.repository(&source.repo_url)?;
-            // A commit that is here needs no fetch: an operation in progress outlives its repository's absence.
-            let here = repository.has(&revision).then(|| revision.clone());
-            let commit = match here {
-                Some(commit) => commit,
-                None => repository.fetch()?.resolve(&revision).ok_or_else(|| GitError::NoRevision {
-                    url: crate::adapters::git::redact(&source.repo_url),
-                    revision,
-                })?,
-            };
-            renderer::render(&git, &source, &commit).map(|rendered| (commit, rendered.manifests))
-        })
-        .await;
+    async fn render(&self, app: &Application, list: Vec<Source>, wanted: String) -> Found {
+        let around = self.sources.surroundings(app).await;
+        let sources = self.sources.clone();
+        let rendered = tokio::task::spawn_blocking(move || rendered(&sources, &list, &around, &wanted)).await;
         match rendered {
             Ok(rendered) => rendered.map_err(|error| error.to_string()),
             Err(_) => Err("the render ended unexpectedly; see the log of tako".to_owned()),
         }
     }
+}
+
+/// The manifests of all sources at the revisions that are wanted (joined; a source beyond them is at its own). Blocks.
+fn rendered(
+    sources: &Sources,
+    list: &[Source],
+    around: &Surroundings,
+    wanted: &str,
+) -> Result<(String, Vec<Value>), RenderError> {
+    let wanted = split(wanted);
+    let revisions = list
+        .iter()
+        .enumerate()
+        .map(|(index, source)| {
+            let own = source.target_revision.as_deref().unwrap_or_default();
+            sources.store.resolve(source, around, wanted.get(index).map_or(own, String::as_str))
+        })
+        .collect::<Result<Vec<String>, _>>()?;
+    let mut all = Vec::new();
+    for request in sources.requests(list, &revisions, around)?.into_iter().flatten() {
+        all.extend(render(&request)?.manifests);
+    }
+    Ok((joined(revisions.iter().map(String::as_str)), all))
 }
 
 /// The manifests that came with the operation (`argocd app sync --local`).

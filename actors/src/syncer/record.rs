@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tako_engine::app::{
-    Application, ApplicationStatus, Operation, OperationState, Phase, ResourceStatus, Source, SyncCode,
+    Application, ApplicationStatus, Operation, OperationState, Phase, ResourceStatus, Source, SyncCode, SyncResult,
 };
 use tako_engine::resource::ResourceKey;
 use tako_engine::retry;
+use tako_engine::source::{joined, split};
 
 use super::Ended;
 
@@ -41,8 +42,12 @@ pub(super) fn begin(app: &Application, operation: &Operation, at: &str) -> Value
     // A retry is of the same commit, unless it is told to look for a newer one (`retry.refresh`).
     let refresh = operation.retry.as_ref().is_some_and(|retry| retry["refresh"] == true);
     let tried = known.filter(|_| !refresh).and_then(|state| state.sync_result.as_ref());
-    let kept = tried.filter(|result| !result.revision.is_empty());
-    let kept = kept.map(|result| json!({"revision": result.revision, "resources": []}));
+    let kept = tried.filter(|result| !of_result(result).is_empty());
+    let kept = kept.map(|result| {
+        let mut kept = json!({"resources": []});
+        put_revision(&mut kept, result.revisions.len() > 1 || !result.sources.is_empty(), &of_result(result));
+        kept
+    });
     let mut fresh = json!({
         "operation": operation, "phase": Phase::Running, "startedAt": started, "message": "", "finishedAt": null,
         "syncResult": kept, "retryCount": known.map(retries),
@@ -92,20 +97,51 @@ fn result(app: &Application, ended: &Ended) -> Value {
 
 /// What automated sync compares with before it tries again: the commit and the source or sources.
 fn synced(app: &Application, revision: &str, resources: &[Value]) -> Value {
-    let mut result = json!({"revision": revision, "resources": resources});
-    let operation = app.operation_state().map(|state| &state.operation);
-    match operation.and_then(asked_source) {
-        Some(source) => result["source"] = json!(source),
-        None if app.has_multiple_sources() => result["sources"] = json!(app.spec.sources),
-        None => result["source"] = json!(app.source()),
-    }
+    let mut result = json!({"resources": resources});
+    let operation = app.operation_state().map(|state| state.operation.clone()).unwrap_or_default();
+    put_sources(&mut result, app, &operation, revision);
     result
 }
 
-/// The source that the operation names instead of the Application's (rollback).
-fn asked_source(operation: &Operation) -> Option<&Source> {
-    let sync = operation.sync.as_ref()?;
-    sync.source.as_ref().or(sync.sources.first())
+/// The sources and the revisions that were synced, in the fields for one or for several.
+fn put_sources(entry: &mut Value, app: &Application, operation: &Operation, revision: &str) {
+    let sources = sources_of(app, operation);
+    let several = is_several(app, operation);
+    put_revision(entry, several, revision);
+    if several {
+        entry["sources"] = json!(sources);
+    } else {
+        entry["source"] = json!(sources.first());
+    }
+}
+
+fn put_revision(entry: &mut Value, several: bool, revision: &str) {
+    if several {
+        // The field is required by the CRD.
+        entry["revision"] = json!("");
+        entry["revisions"] = json!(split(revision));
+    } else {
+        entry["revision"] = json!(revision);
+    }
+}
+
+/// The operation names sources of its own, several or one, or the Application has several.
+fn is_several(app: &Application, operation: &Operation) -> bool {
+    let sync = operation.sync.as_ref();
+    match sync {
+        Some(sync) if !sync.sources.is_empty() => true,
+        Some(sync) if sync.source.is_some() => false,
+        _ => app.has_multiple_sources(),
+    }
+}
+
+/// What was synced, as one text.
+fn of_result(result: &SyncResult) -> String {
+    if result.revisions.is_empty() {
+        result.revision.clone()
+    } else {
+        joined(result.revisions.iter().map(String::as_str))
+    }
 }
 
 /// Puts the sources of the operation into the Application, where it names any.
@@ -130,9 +166,13 @@ fn key_of(entry: &Value) -> ResourceKey {
     ResourceKey { group: text("group"), kind: text("kind"), namespace: text("namespace"), name: text("name") }
 }
 
-/// The source of the operation.
-pub(super) fn source_of(app: &Application, operation: &Operation) -> Option<Source> {
-    asked_source(operation).or(app.source()).cloned()
+/// The sources of the operation: those that it names (rollback), or the Application's.
+pub(super) fn sources_of(app: &Application, operation: &Operation) -> Vec<Source> {
+    match &operation.sync {
+        Some(sync) if !sync.sources.is_empty() => sync.sources.clone(),
+        Some(sync) if sync.source.is_some() => sync.source.iter().cloned().collect(),
+        _ => app.sources().to_vec(),
+    }
 }
 
 /// The patch that puts on record how far the operation is; `None` when the record says that already.
@@ -140,7 +180,7 @@ pub(super) fn progress(app: &Application, revision: &str, entries: &[Value], mes
     let state = app.operation_state()?;
     let message = if message.is_empty() { state.message.as_str() } else { message };
     let known =
-        state.sync_result.as_ref().is_some_and(|known| known.revision == revision && known.resources == entries);
+        state.sync_result.as_ref().is_some_and(|known| of_result(known) == revision && known.resources == entries);
     if known && state.message == message {
         return None;
     }
@@ -160,7 +200,7 @@ pub(super) fn pinned(app: &Application) -> String {
         .operation_state()
         .filter(|state| state.phase != Phase::Succeeded)
         .and_then(|state| state.sync_result.as_ref());
-    result.map(|result| result.revision.clone()).unwrap_or_default()
+    result.map(of_result).unwrap_or_default()
 }
 
 /// Whether deletions that want approval were approved since `asked` (annotation `deletion-approved`, RFC 3339).
@@ -176,9 +216,7 @@ pub(super) fn deletion_asked(app: &Application) -> i64 {
 
 /// What the last comparison found out of sync, if it was with this commit.
 pub(super) fn out_of_sync(app: &Application, revision: &str) -> Option<HashSet<ResourceKey>> {
-    let known = |status: &&ApplicationStatus| {
-        status.sync.revision.as_deref() == Some(revision) && status.sync.status != SyncCode::Unknown
-    };
+    let known = |status: &&ApplicationStatus| status.sync.is_of(revision) && status.sync.status != SyncCode::Unknown;
     let status = app.status.as_ref().filter(known)?;
     let drifted = status.resources.iter().filter(|one| one.status == Some(SyncCode::OutOfSync));
     // What this operation has begun stays in its plan, although it may be in sync by now.
@@ -261,10 +299,11 @@ pub(super) fn end(app: &Application, operation: &Operation, ended: &Ended, at: &
         let old = app.status.as_ref().map(|status| status.history.clone()).unwrap_or_default();
         let id = old.iter().map(|entry| entry.id).max().map_or(0, |last| last + 1);
         let mut history: Vec<Value> = old.iter().map(|entry| json!(entry)).collect();
-        history.push(json!({
-            "id": id, "revision": ended.revision, "source": source_of(app, operation), "deployStartedAt": started, "deployedAt": at,
-            "initiatedBy": operation.initiated_by,
-        }));
+        let mut entry = json!({
+            "id": id, "deployStartedAt": started, "deployedAt": at, "initiatedBy": operation.initiated_by,
+        });
+        put_sources(&mut entry, app, operation, &ended.revision);
+        history.push(entry);
         let limit = app
             .spec
             .other

@@ -6,14 +6,17 @@ mod timer;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tako_bus::{Bucket, Bus, Cause, Change, Event, RefRecord, Work, WorkItem, WorkKind, WorkNote};
+use tako_bus::{Bucket, Bus, Cause, Change, Event, RefRecord, TargetRecord, Work, WorkItem, WorkKind, WorkNote};
 use tako_engine::app::{AppKey, Application};
+use tako_sources::git::redact;
+use tako_sources::request::RenderError;
+use tako_sources::store::Look;
 
 use self::state::{Waiting, wait};
-use crate::adapters::git::{GitCache, GitError};
 use crate::runtime::follow::follow;
 use crate::runtime::stage::{Outcome, Stage};
 use crate::settings::Settings;
+use crate::sources::{RepoId, Sources};
 
 /// A repository that cannot be reached is tried again after this long, besides webhooks and timers.
 const RETRY: Duration = Duration::from_secs(20);
@@ -21,16 +24,18 @@ const RETRY: Duration = Duration::from_secs(20);
 /// The stage.
 pub(crate) struct Watcher {
     bus: Bus,
-    git: GitCache,
+    sources: Sources,
     settings: Settings,
     state: Arc<Mutex<state::State>>,
 }
 
 impl Watcher {
     /// The stage, with the loops that keep its index and its timer.
-    pub(crate) fn start(bus: Bus, git: GitCache, settings: Settings) -> Arc<Self> {
-        let watcher = Arc::new(Self { bus: bus.clone(), git, settings: settings.clone(), state: Arc::default() });
+    pub(crate) fn start(bus: Bus, sources: Sources, settings: Settings) -> Arc<Self> {
+        let watcher = Arc::new(Self { bus: bus.clone(), sources, settings: settings.clone(), state: Arc::default() });
         tokio::spawn(watcher.clone().follow_applications());
+        tokio::spawn(watcher.clone().follow_renders());
+        tokio::spawn(watcher.clone().follow_credentials());
         tokio::spawn(watcher.clone().poll_on_time(settings));
         tokio::spawn(watcher.clone().poll_again());
         watcher
@@ -41,19 +46,21 @@ impl Watcher {
     }
 
     async fn follow_applications(self: Arc<Self>) {
-        let (tell, mut wanted) = tokio::sync::mpsc::unbounded_channel::<(String, String)>();
+        let (tell, mut wanted) = tokio::sync::mpsc::unbounded_channel::<(RepoId, String)>();
         let poller = self.clone();
         tokio::spawn(async move {
             while let Some((repo, reason)) = wanted.recv().await {
-                poller.wake_poll(&repo, &reason).await;
+                poller.wake_poll(&repo.url, &reason).await;
             }
         });
+        // Without the credentials it is not known which repository a URL means.
+        self.sources.secrets.current().await;
         follow::<Application, _>(self.bus.clone(), Bucket::Apps, move |change| {
             let mut state = self.state();
             match change {
                 Change::Put { value, .. } => {
                     let key = value.key();
-                    if let Some(repo) = state.app_changed(&key, &value) {
+                    for repo in self.changed(&mut state, &value) {
                         let _ = tell.send((repo, format!("application {key} changed")));
                     }
                 }
@@ -69,6 +76,49 @@ impl Watcher {
         .await;
     }
 
+    fn changed(&self, state: &mut state::State, app: &Application) -> Vec<RepoId> {
+        let repositories = self.sources.secrets.now();
+        state.app_changed(&app.key(), app, |url| RepoId::of(&repositories, url, &app.spec.project))
+    }
+
+    /// What the renders read is what a commit must change to concern an Application.
+    async fn follow_renders(self: Arc<Self>) {
+        follow::<TargetRecord, _>(self.bus.clone(), Bucket::Targets, move |change| {
+            let Change::Put { key, value, .. } = change else { return };
+            let Some(key) = AppKey::from_token(&key) else { return };
+            if value.is_rendered() && value.error.is_none() {
+                self.state().rendered(&key, &value);
+            }
+        })
+        .await;
+    }
+
+    /// Other credentials may show another repository, or one that could not be read.
+    async fn follow_credentials(self: Arc<Self>) {
+        self.sources.secrets.current().await;
+        let mut changes = self.sources.secrets.changes();
+        changes.mark_unchanged();
+        while changes.changed().await.is_ok() {
+            let apps = match self.bus.kv(Bucket::Apps).entries::<Application>().await {
+                Ok(apps) => apps,
+                Err(error) => {
+                    tracing::warn!(%error, "Applications not read; the timer polls with the new credentials");
+                    continue;
+                }
+            };
+            let repos = {
+                let mut state = self.state();
+                for (_, app) in &apps {
+                    self.changed(&mut state, app);
+                }
+                state.repos()
+            };
+            for repo in repos {
+                self.wake_poll(&repo.url, "the credentials of repositories changed").await;
+            }
+        }
+    }
+
     /// The bus may have lost wake-ups: everything is looked at again.
     async fn poll_again(self: Arc<Self>) {
         let mut reconnects = self.bus.reconnects();
@@ -79,14 +129,14 @@ impl Watcher {
                 state.repos()
             };
             for repo in repos {
-                self.wake_poll(&repo, "the bus was started anew").await;
+                self.wake_poll(&repo.url, "the bus was started anew").await;
             }
         }
     }
 
-    async fn wake_poll(&self, repo: &str, reason: &str) {
+    async fn wake_poll(&self, url: &str, reason: &str) {
         let note = WorkNote { hard: false, reason: reason.to_owned() };
-        if let Err(error) = self.bus.wake(&Work::Poll { repo: repo.to_owned() }, note, &Cause::root("sa:watcher")).await
+        if let Err(error) = self.bus.wake(&Work::Poll { repo: url.to_owned() }, note, &Cause::root("sa:watcher")).await
         {
             tracing::warn!(%error, "poll not queued; the timer asks again");
         }
@@ -103,38 +153,38 @@ impl Watcher {
             if let Some(period) = settings.hard_reconciliation() {
                 for repo in hard.due(&repos, now, period, || settings.jittered(period)) {
                     self.state().all_hard(&repo);
-                    self.wake_poll(&repo, "timeout.hard.reconciliation").await;
+                    self.wake_poll(&repo.url, "timeout.hard.reconciliation").await;
                 }
             }
             if let Some(period) = settings.reconciliation() {
                 for repo in normal.due(&repos, now, period, || settings.jittered(period)) {
-                    self.wake_poll(&repo, "timeout.reconciliation").await;
+                    self.wake_poll(&repo.url, "timeout.reconciliation").await;
                 }
             }
         }
     }
 
-    async fn poll(&self, repo: &str, item: &WorkItem) -> Outcome {
+    async fn poll(&self, repo: &RepoId, item: &WorkItem) -> Outcome {
         let Some((followed, waiting)) = self.state().begin(repo) else { return Outcome::Done };
-        let (git, url) = (self.git.clone(), repo.to_owned());
-        let froms: Vec<(String, Option<String>)> = followed.into_iter().map(|one| (one.revision, one.from)).collect();
-        let fetched = tokio::task::spawn_blocking(move || look(&git, &url, &froms)).await;
-        let result = match fetched {
-            Ok(result) => result,
-            Err(_) => return Outcome::Again(RETRY),
-        };
-        match result {
-            Ok(looks) => self.tell(repo, looks, waiting, item).await,
-            Err(error) => {
-                tracing::warn!(repo = %crate::adapters::git::redact(repo), %error, "repository not readable");
+        let repository = self.sources.secrets.current().await.of(&repo.url, &repo.scope);
+        let sources = self.sources.clone();
+        let looked = tokio::task::spawn_blocking(move || sources.store.look(&repository, followed)).await;
+        match looked {
+            Ok(Ok(looks)) => self.tell(repo, looks, waiting, item).await,
+            Ok(Err(error)) => {
+                tracing::warn!(repo = %redact(&repo.url), %error, "repository not readable");
                 self.tell_failure(repo, &error, waiting, item).await
+            }
+            Err(_) => {
+                self.state().keep(repo, waiting);
+                Outcome::Again(RETRY)
             }
         }
     }
 
     /// The record keeps what was read last: within the grace it still counts.
-    async fn tell_failure(&self, repo: &str, error: &GitError, waiting: Waiting, item: &WorkItem) -> Outcome {
-        let before = match self.bus.kv(Bucket::Refs).get::<RefRecord>(&tako_bus::repo_key(repo)).await {
+    async fn tell_failure(&self, repo: &RepoId, error: &RenderError, waiting: Waiting, item: &WorkItem) -> Outcome {
+        let before = match self.bus.kv(Bucket::Refs).get::<RefRecord>(&repo.key()).await {
             Ok(before) => before.unwrap_or_default(),
             Err(error) => {
                 tracing::warn!(%error, "refs not read");
@@ -142,7 +192,7 @@ impl Watcher {
                 return Outcome::Again(Duration::from_secs(1));
             }
         };
-        let record = RefRecord { repo: repo.to_owned(), error: Some(error.to_string()), ..before };
+        let record = RefRecord { repo: repo.url.clone(), error: Some(error.to_string()), ..before };
         if !self.put(repo, &record).await {
             self.state().keep(repo, waiting);
             return Outcome::Again(Duration::from_secs(1));
@@ -153,9 +203,9 @@ impl Watcher {
         Outcome::Again(left.map_or(RETRY, |left| left.min(RETRY)))
     }
 
-    async fn tell(&self, repo: &str, looks: Vec<Look>, waiting: Waiting, item: &WorkItem) -> Outcome {
-        let refs = looks.iter().filter_map(|look| Some((look.revision.clone(), look.to.clone()?))).collect();
-        let record = RefRecord { repo: repo.to_owned(), refs, error: None, read_at: Some(crate::unix_now()) };
+    async fn tell(&self, repo: &RepoId, looks: Vec<Look>, waiting: Waiting, item: &WorkItem) -> Outcome {
+        let refs = looks.iter().filter_map(|look| Some((look.wanted.to_string(), look.to.clone()?))).collect();
+        let record = RefRecord { repo: repo.url.clone(), refs, error: None, read_at: Some(crate::unix_now()) };
         // The record first: whoever is woken reads it.
         if !self.put(repo, &record).await {
             self.state().keep(repo, waiting);
@@ -165,14 +215,14 @@ impl Watcher {
         self.state().recovered(repo).into_iter().for_each(|app| wait(&mut render, app, false));
         for look in looks {
             let Some(to) = look.to.filter(|to| look.from.as_ref() != Some(to)) else { continue };
-            let known = look.from.is_some().then_some(look.changed.as_slice());
-            let touched = self.state().moved(repo, &look.revision, &to, known);
+            let touched = self.state().moved(repo, &look.wanted, &to, look.changed.as_deref());
+            let changed = look.changed.map_or(0, |changed| changed.len());
             let event = Event::RevisionMoved {
-                repo: crate::adapters::git::redact(repo),
-                reference: look.revision,
+                repo: redact(&repo.url),
+                reference: look.wanted.to_string(),
                 from: look.from,
                 to,
-                changed_paths: u32::try_from(look.changed.len()).unwrap_or(u32::MAX),
+                changed_paths: u32::try_from(changed).unwrap_or(u32::MAX),
                 apps: u32::try_from(touched.len()).unwrap_or(u32::MAX),
             };
             let (bus, cause) = (self.bus.clone(), item.cause.clone());
@@ -187,8 +237,8 @@ impl Watcher {
         Outcome::Done
     }
 
-    async fn put(&self, repo: &str, record: &RefRecord) -> bool {
-        let put = self.bus.kv(Bucket::Refs).put(&tako_bus::repo_key(repo), record).await;
+    async fn put(&self, repo: &RepoId, record: &RefRecord) -> bool {
+        let put = self.bus.kv(Bucket::Refs).put(&repo.key(), record).await;
         put.map_err(|error| tracing::warn!(%error, "refs not recorded")).is_ok()
     }
 
@@ -200,30 +250,6 @@ impl Watcher {
             }
         }
     }
-}
-
-/// What a fetch showed of one followed revision.
-struct Look {
-    revision: String,
-    from: Option<String>,
-    to: Option<String>,
-    changed: Vec<String>,
-}
-
-fn look(git: &GitCache, url: &str, followed: &[(String, Option<String>)]) -> Result<Vec<Look>, GitError> {
-    let repository = git.repository(url)?;
-    let refs = repository.fetch()?;
-    followed
-        .iter()
-        .map(|(revision, from)| {
-            let to = refs.resolve(revision).filter(|commit| repository.has(commit));
-            let changed = match (&to, from) {
-                (Some(to), Some(from)) if to != from => repository.changed_paths(from, to)?,
-                _ => Vec::new(),
-            };
-            Ok(Look { revision: revision.clone(), from: from.clone(), to, changed })
-        })
-        .collect()
 }
 
 impl Stage for Watcher {
@@ -241,7 +267,16 @@ impl Stage for Watcher {
 
     async fn run(&self, item: WorkItem) -> Outcome {
         match &item.work {
-            Work::Poll { repo } => self.poll(&repo.clone(), &item).await,
+            Work::Poll { repo } => {
+                let mut outcome = Outcome::Done;
+                let repos = self.state().repos_of(repo);
+                for repo in repos {
+                    if let Outcome::Again(pause) = self.poll(&repo, &item).await {
+                        outcome = Outcome::Again(pause);
+                    }
+                }
+                outcome
+            }
             _ => Outcome::Done,
         }
     }

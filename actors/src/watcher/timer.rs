@@ -2,6 +2,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::sources::RepoId;
+
 /// The last look at a repository, and how long the next may wait.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -14,18 +16,18 @@ struct Entry {
 /// The moments of all repositories.
 #[derive(Debug, Default)]
 pub(super) struct Timer {
-    entries: HashMap<String, Entry>,
+    entries: HashMap<RepoId, Entry>,
 }
 
 impl Timer {
     /// The repositories due at `now`; those are given their next moment. `draw` adds the jitter to the period.
     pub(super) fn due(
         &mut self,
-        repos: &[String],
+        repos: &[RepoId],
         now: Duration,
         period: Duration,
         draw: impl Fn() -> Duration,
-    ) -> Vec<String> {
+    ) -> Vec<RepoId> {
         self.entries.retain(|repo, _| repos.contains(repo));
         let mut due = Vec::new();
         for repo in repos {
@@ -50,7 +52,7 @@ mod tests {
     #[test]
     fn a_new_setting_counts_at_once() {
         let mut timer = Timer::default();
-        let repos = ["r".to_owned()];
+        let repos = [RepoId { url: "r".to_owned(), scope: String::new() }];
         let mut due = |now: u64, period: u64| {
             timer
                 .due(&repos, Duration::from_secs(now), Duration::from_secs(period), || Duration::from_secs(period))

@@ -1,5 +1,5 @@
 //! Where the real programs are.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
@@ -8,19 +8,24 @@ use anyhow::{Context as _, bail};
 #[derive(Debug, Clone)]
 pub struct Tools {
     directory: PathBuf,
+    render: PathBuf,
 }
 
 const INSTALLER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/install.sh");
 
 impl Tools {
-    /// `$TAKO_TOOLS`, else where the installer puts them.
+    /// Where the installer puts them (below `$TAKO_TOOLS`, when that is set).
     pub fn locate() -> anyhow::Result<Self> {
-        if let Some(directory) = std::env::var_os("TAKO_TOOLS") {
-            return Ok(Self { directory: directory.into() });
-        }
-        let answer =
-            Command::new("bash").arg(INSTALLER).arg("--path").output().context("deploy/tools/install.sh --path")?;
-        Ok(Self { directory: String::from_utf8(answer.stdout)?.trim().into() })
+        let ask = |flag: &str| -> anyhow::Result<PathBuf> {
+            let answer = Command::new("bash").arg(INSTALLER).arg(flag).output().context("deploy/tools/install.sh")?;
+            Ok(String::from_utf8(answer.stdout)?.trim().into())
+        };
+        Ok(Self { directory: ask("--path")?, render: ask("--render-path")? })
+    }
+
+    /// The directory of helm and kustomize, for PATH.
+    pub fn render_directory(&self) -> &Path {
+        &self.render
     }
 
     /// Builds what is missing, showing its progress.
@@ -34,10 +39,10 @@ impl Tools {
 
     /// A program. Missing, it is an error that says what to run.
     pub fn program(&self, name: &str) -> anyhow::Result<PathBuf> {
-        let path = self.directory.join(name);
-        if !path.exists() {
-            bail!("{} is missing; run deploy/tools/install.sh", path.display());
+        let paths = [self.directory.join(name), self.render.join(name)];
+        match paths.iter().find(|path| path.is_file()) {
+            Some(path) => Ok(path.clone()),
+            None => bail!("{} is missing; run deploy/tools/install.sh", paths[0].display()),
         }
-        Ok(path)
     }
 }

@@ -1,9 +1,12 @@
 //! Text of a manifest file into objects, as Argo CD reads it: YAML documents split as text, each resolved as
 //! Go's YAML does; JSON by extension; `List` kinds opened. Every refusal names the file and the line.
 mod scalar;
+mod write;
 mod yaml;
 
 use serde_json::Value;
+
+pub use self::write::to_yaml;
 
 /// Longest file in bytes.
 const FILE_BYTES_MAX: usize = 10 * 1024 * 1024;

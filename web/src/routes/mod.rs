@@ -9,6 +9,8 @@ mod webhook;
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
+pub(crate) use webhook::Webhooks;
+
 use crate::{State, WebError};
 
 /// Bytes of an API request's body.

@@ -1,0 +1,84 @@
+//! Sources as the stages see them: the store, and what the cluster and the settings add to it. Shared by watcher, renderer and
+//! syncer, so that what is compared is what is synced. Knows nothing of the bus.
+use std::path::Path;
+
+use tako_engine::app::Application;
+use tako_engine::repository::Repositories;
+use tako_engine::source::Source;
+use tako_sources::request::{AppInfo, RenderError, Request};
+use tako_sources::store::{Store, Surroundings};
+
+use crate::adapters::cluster::Cluster;
+use crate::adapters::repositories::RepositorySecrets;
+use crate::settings::Settings;
+
+/// Where a repository is kept apart: its URL, and whose credentials it is read with (an AppProject, or nobody's in particular).
+/// What one project's credentials fetched is not shown to another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RepoId {
+    /// As in `repoURL`.
+    pub(crate) url: String,
+    /// Empty: no project's.
+    pub(crate) scope: String,
+}
+
+impl RepoId {
+    /// The repository of a URL for an Application of `project`.
+    pub(crate) fn of(repositories: &Repositories, url: &str, project: &str) -> Self {
+        Self { url: url.to_owned(), scope: repositories.of(url, project).project }
+    }
+
+    /// Its key on the bus.
+    pub(crate) fn key(&self) -> String {
+        if self.scope.is_empty() {
+            tako_bus::repo_key(&self.url)
+        } else {
+            tako_bus::repo_key(&format!("{}\0{}", self.url, self.scope))
+        }
+    }
+}
+
+/// The handles. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    /// What is fetched.
+    pub(crate) store: Store,
+    /// Who may read what.
+    pub(crate) secrets: RepositorySecrets,
+    cluster: Cluster,
+    settings: Settings,
+    control_namespace: String,
+}
+
+impl Sources {
+    /// The handles, with the caches below `data_dir`.
+    pub(crate) fn open(
+        data_dir: &Path,
+        secrets: RepositorySecrets,
+        cluster: Cluster,
+        settings: Settings,
+        control_namespace: String,
+    ) -> Result<Self, RenderError> {
+        Ok(Self { store: Store::open(data_dir)?, secrets, cluster, settings, control_namespace })
+    }
+
+    /// What the renders of an Application need besides its sources.
+    pub(crate) async fn surroundings(&self, app: &Application) -> Surroundings {
+        Surroundings {
+            app: AppInfo::of(app, &self.control_namespace),
+            cluster: self.cluster.versions().await,
+            settings: self.settings.rendering(),
+            repositories: self.secrets.current().await,
+        }
+    }
+
+    /// The requests for all sources of an Application. Blocks.
+    pub(crate) fn requests(
+        &self,
+        sources: &[Source],
+        revisions: &[String],
+        around: &Surroundings,
+    ) -> Result<Vec<Option<Request>>, RenderError> {
+        self.store.requests(sources, revisions, around, |source, revision| self.store.tree(source, around, revision))
+    }
+}

@@ -1,0 +1,137 @@
+//! Sources of every kind, on the real git server and the real tools: several sources with `$ref`, Helm, Kustomize, Jsonnet,
+//! overrides in the repository, and commits that touch nothing that a render read.
+use anyhow::ensure;
+use serde_json::{Value, json};
+use tako_tests::{NAMESPACE, World, config_map};
+
+const CHART: &str = "apiVersion: v2\nname: web\nversion: 1.0.0\n";
+const TEMPLATE: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-chart}\ndata: {value: \"{{ .Values.value }}\", kube: \"{{ .Capabilities.KubeVersion.Major }}\"}\n";
+const OVERLAY: &str = "resources: [../base]\nnamePrefix: pre-\n";
+
+/// Renders there ever were of an Application, by the events.
+fn renders(world: &World, app: &str) -> anyhow::Result<usize> {
+    let subject = format!("tako.v1.evt.default.{NAMESPACE}.{app}.rendered");
+    let found = world.nats(&["stream", "subjects", "EVT1", "--json", &format!("--filter={subject}")])?;
+    Ok(found[subject.as_str()].as_u64().unwrap_or_default().try_into()?)
+}
+
+fn with_source(world: &World, name: &str, source: Value) -> Value {
+    let mut app = world.application(name, "mono.git", "", "sources");
+    for (field, value) in source.as_object().into_iter().flatten() {
+        app["spec"]["source"][field] = value.clone();
+    }
+    app
+}
+
+fn value_is(world: &World, name: &str, value: &str) -> anyhow::Result<()> {
+    world.until(&format!("{name} holds {value}"), |world| Ok(world.config("sources", name, "value") == value))
+}
+
+#[test]
+fn every_tool_renders_and_only_what_it_read_counts() -> anyhow::Result<()> {
+    let world = World::start()?;
+    world.repository(
+        "mono.git",
+        &[
+            ("chart/Chart.yaml", CHART),
+            ("chart/values.yaml", "value: default\n"),
+            ("chart/templates/map.yaml", TEMPLATE),
+            ("base/kustomization.yaml", "resources: [map.yaml]\n"),
+            ("base/map.yaml", &config_map("kust", "1")),
+            ("overlay/kustomization.yaml", OVERLAY),
+            ("plain/map.yaml", &config_map("plain", "1")),
+            ("jsonnet/main.jsonnet", "function(value='none') {apiVersion: 'v1', kind: 'ConfigMap', metadata: {name: 'jsonnet'}, data: {value: (import '../lib/lib.libsonnet').wrap(value)}}"),
+            ("lib/lib.libsonnet", "{wrap(x):: '<' + x + '>'}"),
+        ],
+    )?;
+    let helm =
+        json!({"path": "chart", "helm": {"releaseName": "rel", "parameters": [{"name": "value", "value": "set"}]}});
+    world.apply(&with_source(&world, "helm", helm))?;
+    world.apply(&with_source(&world, "kustomize", json!({"path": "overlay", "kustomize": {"nameSuffix": "-suf"}})))?;
+    world.apply(&with_source(&world, "plain", json!({"path": "plain"})))?;
+    let tla = json!({"path": "jsonnet", "directory": {"jsonnet": {"tlas": [{"name": "value", "value": "x"}]}}});
+    world.apply(&with_source(&world, "jsonnet", tla))?;
+    for (app, kind) in [("helm", "Helm"), ("kustomize", "Kustomize"), ("plain", "Directory"), ("jsonnet", "Directory")]
+    {
+        world.synced(app, "")?;
+        ensure!(world.app(app)?["status"]["sourceType"] == kind, "{app}");
+    }
+    value_is(&world, "rel-chart", "set")?;
+    value_is(&world, "pre-kust-suf", "1")?;
+    value_is(&world, "jsonnet", "<x>")?;
+    ensure!(world.config("sources", "rel-chart", "kube") == "1");
+
+    only_what_was_read_counts(&world)?;
+    overrides_of_the_repository_count(&world)
+}
+
+fn only_what_was_read_counts(world: &World) -> anyhow::Result<()> {
+    let apps = ["helm", "kustomize", "plain", "jsonnet"];
+    let counts = |world: &World| apps.iter().map(|app| renders(world, app)).collect::<anyhow::Result<Vec<_>>>();
+    let before = counts(world)?;
+    world.push("mono.git", &[("README.md", Some("nobody reads this")), ("base/notes.txt", Some("nor this"))])?;
+    // The base of an overlay is an input of it, though it is elsewhere.
+    let commit = world.push("mono.git", &[("base/map.yaml", Some(&config_map("kust", "2")))])?;
+    world.synced("kustomize", &commit)?;
+    value_is(world, "pre-kust-suf", "2")?;
+    let after = counts(world)?;
+    ensure!(after == [before[0], before[1] + 1, before[2], before[3]], "{before:?} {after:?}");
+    // A library of a program is one too.
+    world.push("mono.git", &[("lib/lib.libsonnet", Some("{wrap(x):: '[' + x + ']'}"))])?;
+    value_is(world, "jsonnet", "[x]")?;
+    ensure!(counts(world)? == [after[0], after[1], after[2], after[3] + 1]);
+    Ok(())
+}
+
+fn overrides_of_the_repository_count(world: &World) -> anyhow::Result<()> {
+    let file = "helm: {parameters: [{name: value, value: overridden}]}\n";
+    world.push("mono.git", &[("chart/.argocd-source-helm.yaml", Some(file))])?;
+    value_is(world, "rel-chart", "overridden")?;
+    // What cannot be rendered leaves the last good state, and says which file it is.
+    world.push("mono.git", &[("chart/templates/map.yaml", Some("{{ fail \"no such luck\" }}"))])?;
+    world.condition("helm", "no such luck", true)?;
+    value_is(world, "rel-chart", "overridden")?;
+    world.push("mono.git", &[("chart/templates/map.yaml", Some(TEMPLATE))])?;
+    world.condition("helm", "", false)
+}
+
+#[test]
+fn several_sources_are_one_application() -> anyhow::Result<()> {
+    let world = World::start()?;
+    world.repository(
+        "charts.git",
+        &[("web/Chart.yaml", CHART), ("web/templates/map.yaml", TEMPLATE), ("web/values.yaml", "value: default\n")],
+    )?;
+    world.repository(
+        "config.git",
+        &[("prod/values.yaml", "value: one\n"), ("extra/map.yaml", &config_map("extra", "1"))],
+    )?;
+    let mut app = world.application("multi", "charts.git", "", "sources");
+    app["spec"]["source"] = Value::Null;
+    app["spec"]["sources"] = json!([
+        {"repoURL": world.git.url("charts.git"), "path": "web", "targetRevision": "main", "helm": {"valueFiles": ["$config/prod/values.yaml"]}},
+        {"repoURL": world.git.url("config.git"), "targetRevision": "main", "ref": "config"},
+        {"repoURL": world.git.url("config.git"), "path": "extra", "targetRevision": "main"},
+    ]);
+    world.apply(&app)?;
+    world.until("both sources are synced", |world| Ok(world.app("multi")?["status"]["sync"]["status"] == "Synced"))?;
+    value_is(&world, "multi-chart", "one")?;
+    value_is(&world, "extra", "1")?;
+    let status = world.app("multi")?["status"].clone();
+    ensure!(status["sync"]["revisions"].as_array().map(Vec::len) == Some(3), "{status}");
+    ensure!(status["sourceTypes"] == json!(["Helm", "", "Directory"]), "{status}");
+    ensure!(status["history"][0]["revisions"].as_array().map(Vec::len) == Some(3), "{status}");
+    ensure!(status["history"][0]["sources"].as_array().map(Vec::len) == Some(3), "{status}");
+
+    // The values in another repository are an input of the chart, and nothing else of that repository is.
+    let before = renders(&world, "multi")?;
+    world.push("config.git", &[("staging/values.yaml", Some("value: other\n"))])?;
+    let commit = world.push("config.git", &[("prod/values.yaml", Some("value: two\n"))])?;
+    value_is(&world, "multi-chart", "two")?;
+    world.until("the revisions are told", |world| {
+        let revisions = world.app("multi")?["status"]["sync"]["revisions"].clone();
+        Ok(revisions[1] == commit.as_str() && revisions[2] == commit.as_str())
+    })?;
+    ensure!(renders(&world, "multi")? == before + 1);
+    Ok(())
+}
