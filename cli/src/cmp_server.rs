@@ -62,10 +62,8 @@ pub(crate) fn cmp_server(args: CmpServerArgs) -> anyhow::Result<()> {
     if !config.discovers() {
         tracing::info!(plugin = config.name, "no discovery is set up: name the plugin in spec.source.plugin.name");
     }
-    let settings = Settings {
-        sockets: args.plugin_sock_file_path,
-        work: args.work_dir.unwrap_or_else(std::env::temp_dir),
-    };
+    let settings =
+        Settings { sockets: args.plugin_sock_file_path, work: args.work_dir.unwrap_or_else(std::env::temp_dir) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -102,7 +102,8 @@ fn request(root: &Path, source: Value) -> Request {
 }
 
 fn wanted(who: &str) -> Value {
-    let data = json!({"init": "made by init", "link": "linked", "who": who, "p": if who.is_empty() { "" } else { "c" }});
+    let data =
+        json!({"init": "made by init", "link": "linked", "who": who, "p": if who.is_empty() { "" } else { "c" }});
     json!([
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shop"}, "data": data},
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "second"}},
@@ -150,7 +151,10 @@ fn a_plugin_yaml_that_is_no_good_is_told_by_its_field() {
 
 /// Argo CD's own side (tests/oracle/cmp).
 fn argo_cd() -> Command {
-    Command::new(std::env::var_os("TAKO_CMP_ORACLE").expect("TAKO_CMP_ORACLE: the program that tests/oracle/cmp/build.sh builds"))
+    Command::new(
+        std::env::var_os("TAKO_CMP_ORACLE")
+            .expect("TAKO_CMP_ORACLE: the program that tests/oracle/cmp/build.sh builds"),
+    )
 }
 
 #[test]

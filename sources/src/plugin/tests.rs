@@ -83,7 +83,10 @@ impl Stand {
             revision: "0123456789abcdef0123456789abcdef01234567".into(),
             tree: Tree::of_directory(self.path("repository")),
             refs: BTreeMap::new(),
-            cluster: ClusterInfo { kube_version: "1.37.2".into(), api_versions: ["v1".to_owned(), "apps/v1".to_owned()].into() },
+            cluster: ClusterInfo {
+                kube_version: "1.37.2".into(),
+                api_versions: ["v1".to_owned(), "apps/v1".to_owned()].into(),
+            },
             settings,
             repositories: Repositories::default(),
             scratch: self.path("scratch"),
