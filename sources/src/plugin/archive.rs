@@ -1,5 +1,5 @@
 //! The files of a source as a plugin gets them: a gzipped tar of the repository, or of the directory that all of
-//! manifest-generate-paths have in common. What is in it counts as read. Knows nothing of who gets it.
+//! manifest-generate-paths have in common. Packing it is no reading yet: who answers with what, says what counts.
 use std::fs::{self, File};
 use std::io::{Read, Seek as _, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use tar::{EntryType, Header};
 use super::variables;
 use crate::environment::Environment;
 use crate::request::{RenderError, Request};
-use crate::tree::{clean, join};
+use crate::tree::{Inputs, clean, join};
 
 /// An archive with what is said about it.
 pub(super) struct Archive {
@@ -28,6 +28,8 @@ pub(super) struct Archive {
     pub(super) bytes: u64,
     /// For the commands.
     pub(super) variables: Vec<(String, String)>,
+    /// What is in it: the inputs of whoever reads it all.
+    pub(super) inputs: Inputs,
 }
 
 impl Archive {
@@ -47,7 +49,8 @@ pub(super) fn pack(request: &Request) -> Result<Archive, RenderError> {
         _ => String::new(),
     };
     let jail = request.jail()?;
-    request.tree.export(&[&root], jail.path())?;
+    let tree = request.tree.untouched();
+    tree.export(&[&root], jail.path())?;
     let disk = |error: std::io::Error| RenderError::Scratch {
         path: request.scratch.display().to_string(),
         reason: error.to_string(),
@@ -78,6 +81,7 @@ pub(super) fn pack(request: &Request) -> Result<Archive, RenderError> {
         checksum: hex::encode(hashed.hash.finalize()),
         bytes: hashed.bytes,
         variables: variables::of(&Environment::of(request), request.source.plugin.as_ref()),
+        inputs: tree.inputs(),
     })
 }
 

@@ -81,7 +81,7 @@ pub(crate) fn render(request: &Request, found: Option<Found>) -> Result<Made, Re
         None => named(request, &mut asked)?,
     };
     let sidecar = Sidecar::new(&found.socket, &found.name, request.settings.exec_timeout);
-    let texts = sidecar.generate(asked.archive()?).map_err(|failure| failure.into_error(&found.name))?;
+    let texts = sidecar.generate(asked.read()?).map_err(|failure| failure.into_error(&found.name))?;
     let mut manifests = Vec::new();
     for text in &texts {
         manifests.extend(Request::parse(&format!("manifests of the plugin {}", found.name), text)?);
@@ -100,7 +100,7 @@ pub fn parameters(request: &Request) -> Result<Vec<Announcement>, RenderError> {
         },
     };
     let sidecar = Sidecar::new(&found.socket, &found.name, request.settings.exec_timeout);
-    sidecar.parameters(asked.archive()?).map_err(|failure| failure.into_error(&found.name))
+    sidecar.parameters(asked.read()?).map_err(|failure| failure.into_error(&found.name))
 }
 
 /// The plugin that the source names, or the one that takes it when it names none.
@@ -191,11 +191,27 @@ impl<'a> Asked<'a> {
         Ok(self.archive.insert(made))
     }
 
+    /// The archive for a plugin whose answer may depend on all of it.
+    fn read(&mut self) -> Result<&archive::Archive, RenderError> {
+        let tree = self.request.tree.clone();
+        let archive = self.archive()?;
+        archive.inputs.iter().for_each(|input| tree.touch(input));
+        Ok(archive)
+    }
+
+    /// Rules of discovery are about the source's directory, so only that counts as read: else a plugin with rules would make
+    /// every commit concern every Application that it does not take.
+    fn looked_at(&self) -> Result<(), RenderError> {
+        self.request.tree.touch(&self.request.path()?);
+        Ok(())
+    }
+
     /// A plugin without discovery takes what names it, and nothing else.
     fn takes(&mut self, sidecar: &Sidecar, by_name: bool) -> Result<bool, Ask> {
         if !sidecar.discovers().map_err(Ask::Sidecar)? {
             return Ok(by_name);
         }
+        self.looked_at().map_err(Ask::Render)?;
         let archive = self.archive().map_err(Ask::Render)?;
         let (takes, discovers) = sidecar.matches(archive).map_err(Ask::Sidecar)?;
         Ok(takes || (by_name && !discovers))

@@ -179,6 +179,9 @@ fn the_first_plugin_that_takes_a_source_makes_it() {
     assert_eq!(by("app"), Some(json!("c")), "b fails to find, which is no");
     assert_eq!(by("app/deep"), Some(json!("c")));
     assert_eq!(by("other"), None);
+    let request = stand.request(json!({"path": "other"}));
+    assert_eq!(discover(&request).unwrap(), None);
+    assert_eq!(request.tree.inputs(), Inputs::from(["other".to_owned()]), "a plugin that says no does not read all");
     drop(c);
     assert_eq!(by("app"), Some(json!("d")));
     assert_eq!(by("app/deep"), None);
