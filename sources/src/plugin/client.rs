@@ -30,6 +30,8 @@ pub(super) enum Failure {
         /// What was said.
         reason: String,
     },
+    /// It took too long.
+    Late(String),
     /// It said no.
     Answered(String),
 }
@@ -40,17 +42,24 @@ impl Failure {
             Self::Unreachable { reason } => {
                 RenderError::Unreachable { what: format!("the answer of the plugin {plugin}"), reason }
             }
-            Self::Answered(message) => RenderError::Failed { tool: TOOL, message: format!("{plugin}: {message}") },
+            Self::Answered(message) | Self::Late(message) => {
+                RenderError::Failed { tool: TOOL, message: format!("{plugin}: {message}") }
+            }
         }
     }
 }
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
+        // With a cause it comes from our end: the connection broke in the middle of the call.
+        let broken = std::error::Error::source(&status).is_some();
         match status.code() {
+            Code::Unavailable | Code::Unknown | Code::Internal if broken => {
+                Self::Unreachable { reason: format!("{} ({})", status.message(), roots(&status)) }
+            }
             Code::Unavailable => Self::Unreachable { reason: status.message().to_owned() },
             Code::DeadlineExceeded | Code::Cancelled => {
-                Self::Answered(format!("no answer in time ({}); make its commands quicker", status.message()))
+                Self::Late(format!("no answer in time ({}); make its commands quicker", status.message()))
             }
             Code::Unimplemented => Self::Answered(format!("the sidecar does not know the call: {}", status.message())),
             _ => Self::Answered(status.message().to_owned()),

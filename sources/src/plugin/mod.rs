@@ -49,8 +49,8 @@ pub struct Announcement {
     pub map: std::collections::BTreeMap<String, String>,
 }
 
-/// The first plugin, by the names of the sockets, that says it takes the source. A sidecar that cannot be reached is an error
-/// that passes, not a "no": it might be the one, and another tool would make other manifests of the same files.
+/// The first plugin, by the names of the sockets, that says it takes the source. A sidecar that cannot be reached, or is late, is an
+/// error, not a "no": it might be the one, and another tool would make other manifests of the same files.
 pub(crate) fn discover(request: &Request) -> Result<Option<Found>, RenderError> {
     let sockets = sockets(&request.settings.plugin_sockets)?;
     if sockets.is_empty() {
@@ -63,7 +63,9 @@ pub(crate) fn discover(request: &Request) -> Result<Option<Found>, RenderError> 
             Ok(true) => return Ok(Some(Found { socket, name })),
             Ok(false) => {}
             Err(Ask::Render(error)) => return Err(error),
-            Err(Ask::Sidecar(failure @ Failure::Unreachable { .. })) => return Err(failure.into_error(&name)),
+            Err(Ask::Sidecar(failure @ (Failure::Unreachable { .. } | Failure::Late(_)))) => {
+                return Err(failure.into_error(&name));
+            }
             // Argo CD too takes a failing find command as a "no": `find … | grep …` fails when it finds nothing.
             Err(Ask::Sidecar(Failure::Answered(reason))) => {
                 tracing::info!(plugin = name, app = request.app.name, reason, "the plugin does not take the source");

@@ -211,6 +211,28 @@ fn a_sidecar_that_is_away_is_no_answer_and_passes() {
 }
 
 #[test]
+fn a_plugin_that_is_late_or_ends_in_the_middle_is_no_answer_either() {
+    let stand = Stand::new(&[("app/x.yaml", "")]);
+    let find = |script: &str| printing("") + &format!("  discover: {{find: {{command: [sh, -c, {}]}}}}", json!(script));
+    let mut request = stand.request(json!({"path": "app"}));
+    request.settings.exec_timeout = Duration::from_millis(1500);
+    let late = stand.serve(&plugin("late", &find("sleep 1000")));
+    let error = discover(&request).unwrap_err().to_string();
+    assert!(error.contains("late: no answer in time") && error.contains("timeout after"), "{error}");
+    drop(late);
+    // A server that takes the call and hangs up.
+    let listener = std::os::unix::net::UnixListener::bind(stand.path("sockets/broken.sock")).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut bytes = [0; 512];
+            let _ = std::io::Read::read(&mut stream.unwrap(), &mut bytes);
+        }
+    });
+    let error = discover(&request).unwrap_err();
+    assert!(error.is_passing(), "{error}");
+}
+
+#[test]
 fn what_goes_wrong_in_a_plugin_is_told() {
     let stand = Stand::new(&[("app/x", "")]);
     let cases = [
