@@ -2,17 +2,20 @@
 //! of the bus and of the Applications' status, so that it serves the control plane and `tako manifests` alike.
 //!
 //! [`store`] is the door: it answers where a wish points, by [`git`], [`charts`] and [`oci`]; [`tree`] is what a render may
-//! read, and remembers what it did read; [`render`]
-//! chooses the tool and runs it on a [`request`]; [`process`] is the jail in which programs run.
+//! read, and remembers what it did read; [`render`] chooses the tool and runs it on a [`request`]; [`process`] is the jail in
+//! which programs run. [`cmp_server`] is the other end of [`plugin`]; [`sops`] opens encrypted files.
 pub mod charts;
+pub mod cmp_server;
 pub mod environment;
 pub mod git;
 pub mod manifests;
 pub mod oci;
+pub mod plugin;
 pub mod process;
 pub mod render;
 pub mod request;
 pub mod settings;
+pub mod sops;
 pub mod store;
 pub mod tree;
 
@@ -20,7 +23,6 @@ mod directory;
 mod helm;
 mod jsonnet;
 mod kustomize;
-mod plugin;
 #[cfg(test)]
 mod testing;
 
