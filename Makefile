@@ -25,7 +25,7 @@ ui-test: ui
 	$(call step,tests of the page,cd web/ui && npm test)
 
 browser:
-	$(call step,a real browser,deploy/tools/install-browser.sh)
+	$(call step,programs from Debian,deploy/tools/install-debian.sh)
 
 unit: ui tools browser
 	$(call step,tests on the real parts,cargo build --workspace && cargo test --workspace)

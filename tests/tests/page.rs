@@ -38,10 +38,7 @@ fn act(world: &mut World, step: &str) -> anyhow::Result<()> {
 #[test]
 fn the_page_is_live() -> anyhow::Result<()> {
     let chromium = std::env::var("CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".to_owned());
-    ensure!(
-        Path::new(&chromium).exists(),
-        "{chromium} is missing; run deploy/tools/install-browser.sh or set CHROMIUM"
-    );
+    ensure!(Path::new(&chromium).exists(), "{chromium} is missing; run deploy/tools/install-debian.sh or set CHROMIUM");
     let mut world = World::start()?;
     sample::create_sample(&world.path("git").join(REPO))?;
     world.apply(&world.application("guestbook", REPO, "guestbook", "guestbook"))?;

@@ -135,3 +135,116 @@ fn several_sources_are_one_application() -> anyhow::Result<()> {
     ensure!(renders(&world, "multi")? == before + 1);
     Ok(())
 }
+
+/// Makes a repository private.
+fn lock(world: &World, repository: &str, auth: &str) -> anyhow::Result<()> {
+    Ok(std::fs::write(world.path("git").join(repository).join("takobune-auth"), auth)?)
+}
+
+fn secret(name: &str, kind: &str, data: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "stringData": data,
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"argocd.argoproj.io/secret-type": kind}},
+    })
+}
+
+#[test]
+fn private_repositories_open_to_whom_they_are_meant_for() -> anyhow::Result<()> {
+    let world = World::start()?;
+    world.repository("private.git", &[("app/map.yaml", &config_map("private", "1"))])?;
+    lock(&world, "private.git", "bob:hunter2-canary")?;
+    world.apply(&world.application("private", "private.git", "app", "sources"))?;
+    world.condition("private", "cannot be read", true)?;
+    ensure!(world.config("sources", "private", "value").is_empty());
+
+    let url = world.git.url("private.git");
+    let wrong = json!({"url": url, "username": "bob", "password": "wrong-canary"});
+    world.apply(&secret("repo", "repository", wrong))?;
+    world.condition("private", "cannot be read", true)?;
+    // A template of another project's repository opens nothing for this one.
+    let team = json!({"url": url, "username": "bob", "password": "hunter2-canary", "project": "team"});
+    world.apply(&secret("repo", "repository", team))?;
+    let project = json!({"sourceRepos": ["*"], "destinations": [{"namespace": "*", "server": "*"}], "clusterResourceWhitelist": [{"group": "*", "kind": "*"}]});
+    world.apply(&json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject", "metadata": {"name": "team", "namespace": NAMESPACE}, "spec": project}))?;
+    let mut of_team = world.application("of-team", "private.git", "app", "team");
+    of_team["spec"]["project"] = json!("team");
+    world.apply(&of_team)?;
+    world.synced("of-team", "")?;
+    ensure!(world.config("sources", "private", "value").is_empty(), "what one project fetched is not another's");
+    world.condition("private", "cannot be read", true)?;
+
+    // Templates: the longest beginning of the URL.
+    let prefix = url.trim_end_matches("/private.git");
+    world.apply(&secret(
+        "creds",
+        "repo-creds",
+        json!({"url": prefix, "username": "bob", "password": "hunter2-canary"}),
+    ))?;
+    world.synced("private", "")?;
+    value_is(&world, "private", "1")?;
+    let log = std::fs::read_to_string(world.path("tako.log"))?;
+    ensure!(!log.contains("-canary"), "a password is in the log");
+    let events = world.cluster.kubectl(&["get", "applications,events", "-A", "-o", "json"])?;
+    ensure!(!events.contains("-canary"), "a password is in an object");
+    Ok(())
+}
+
+/// git with a home of its own, in which there is a key to sign with.
+fn git(world: &World, arguments: &[&str]) -> anyhow::Result<String> {
+    let home = world.path("signer");
+    let output = std::process::Command::new(arguments[0])
+        .args(&arguments[1..])
+        .current_dir(&home)
+        .env("HOME", &home)
+        .env("GNUPGHOME", home.join("gnupg"))
+        .envs([("GIT_AUTHOR_NAME", "S"), ("GIT_AUTHOR_EMAIL", "s@example.org")])
+        .envs([("GIT_COMMITTER_NAME", "S"), ("GIT_COMMITTER_EMAIL", "s@example.org")])
+        .output()?;
+    ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[test]
+fn what_must_be_signed_is_deployed_only_when_it_is() -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::start()?;
+    let home = world.path("signer");
+    std::fs::create_dir_all(home.join("gnupg"))?;
+    std::fs::set_permissions(home.join("gnupg"), std::fs::Permissions::from_mode(0o700))?;
+    let generate =
+        ["gpg", "--batch", "--passphrase", "", "--quick-gen-key", "S <s@example.org>", "default", "default", "never"];
+    git(&world, &generate)?;
+    let listed = git(&world, &["gpg", "--list-keys", "--with-colons"])?;
+    let line = listed.lines().find(|line| line.starts_with("pub:")).unwrap_or_default();
+    let id = line.split(':').nth(4).unwrap_or_default().to_owned();
+    let armor = git(&world, &["gpg", "--armor", "--export", &id])?;
+    world.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-gpg-keys-cm", "namespace": NAMESPACE}, "data": {&id: armor}}))?;
+    let project = |keys: Value| {
+        json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject", "metadata": {"name": "signed", "namespace": NAMESPACE}, "spec": {
+        "sourceRepos": ["*"], "destinations": [{"namespace": "*", "server": "*"}], "clusterResourceWhitelist": [{"group": "*", "kind": "*"}], "signatureKeys": keys}})
+    };
+    world.apply(&project(json!([{"keyID": id}])))?;
+    let repository = world.repository("signed.git", &[("app/map.yaml", &config_map("signed", "1"))])?;
+    let mut app = world.application("signed", "signed.git", "app", "sources");
+    app["spec"]["project"] = json!("signed");
+    world.apply(&app)?;
+    world.condition("signed", "unsigned", true)?;
+    ensure!(world.config("sources", "signed", "value").is_empty());
+
+    git(&world, &["git", "clone", "-q", &repository.display().to_string(), "work"])?;
+    std::fs::write(home.join("work/app/map.yaml"), config_map("signed", "2"))?;
+    git(&world, &["git", "-C", "work", "-c", &format!("user.signingkey={id}"), "commit", "-qam", "signed", "-S"])?;
+    git(&world, &["git", "-C", "work", "push", "-q", "origin", "HEAD:main"])?;
+    world.webhook("signed.git")?;
+    value_is(&world, "signed", "2")?;
+    world.synced("signed", "")?;
+
+    // An unsigned commit after it stops; without the demand it goes.
+    world.push("signed.git", &[("app/map.yaml", Some(&config_map("signed", "3")))])?;
+    world.condition("signed", "unsigned", true)?;
+    ensure!(world.config("sources", "signed", "value") == "2");
+    let refused = world.sync("signed", &json!({"manifests": [config_map("signed", "local")]}))?;
+    ensure!(refused.to_string().contains("local sync"), "{refused}");
+    world.apply(&project(json!([])))?;
+    value_is(&world, "signed", "3")
+}

@@ -1,4 +1,5 @@
-//! A real git server over smart HTTP: `git http-backend` behind a small HTTP server. Loopback only.
+//! A real git server over smart HTTP: `git http-backend` behind a small HTTP server. Loopback only. A repository with a file
+//! `takobune-auth` (`user:password`) is private.
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -51,6 +52,11 @@ impl Drop for GitServer {
     }
 }
 
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
 fn answer(mut request: Request, root: &PathBuf) -> anyhow::Result<()> {
     let url = request.url().to_owned();
     let (path, query) = url.split_once('?').unwrap_or((&url, ""));
@@ -62,6 +68,14 @@ fn answer(mut request: Request, root: &PathBuf) -> anyhow::Result<()> {
             .map(|header| header.value.as_str().to_owned())
             .unwrap_or_default()
     };
+    let repository = path.trim_start_matches('/').split_inclusive(".git").next().unwrap_or_default();
+    if let Ok(auth) = std::fs::read_to_string(root.join(repository).join("takobune-auth"))
+        && header("Authorization") != format!("Basic {}", base64(auth.trim().as_bytes()))
+    {
+        let challenge =
+            Header::from_bytes("WWW-Authenticate", "Basic realm=\"git\"").map_err(|()| anyhow::anyhow!("header"))?;
+        return Ok(request.respond(Response::empty(StatusCode(401)).with_header(challenge))?);
+    }
     let mut command = Command::new("git");
     command
         .arg("http-backend")
