@@ -283,9 +283,16 @@ fn is_about_a_file(stderr: &str) -> bool {
 
 /// What git, Helm and Go say when nobody answers: the same build may succeed later.
 fn is_about_the_network(stderr: &str) -> bool {
-    ["Could not resolve host", "Failed to connect", "Connection refused", "connection refused", "timed out", "i/o timeout"]
-        .into_iter()
-        .any(|words| stderr.contains(words))
+    [
+        "Could not resolve host",
+        "Failed to connect",
+        "Connection refused",
+        "connection refused",
+        "timed out",
+        "i/o timeout",
+    ]
+    .into_iter()
+    .any(|words| stderr.contains(words))
 }
 
 /// Major and minor of a Kustomize program; `None` when it does not say.

@@ -2,11 +2,9 @@ use super::*;
 
 #[test]
 fn versions_are_read_from_what_programs_say() {
-    for (text, want) in [
-        ("v5.8.2\n", Some((5, 8))),
-        ("{kustomize/v4.5.7  2022-08-02T16:35:54Z  }", Some((4, 5))),
-        ("(devel)", None),
-    ] {
+    for (text, want) in
+        [("v5.8.2\n", Some((5, 8))), ("{kustomize/v4.5.7  2022-08-02T16:35:54Z  }", Some((4, 5))), ("(devel)", None)]
+    {
         assert_eq!(version_in(text), want, "{text}");
     }
     for (text, want) in [("v1.37.2-eks-1+k", "1.37.2"), ("1.30", "1.30"), ("", ""), ("v1.30+", "1.30")] {
