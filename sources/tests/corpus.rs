@@ -1,5 +1,6 @@
 //! The same trees rendered by Takobune and by the bare tool: the objects are the same. A case is a text file: what it shows, some
 //! lines `key: value`, and the files of the tree after lines `-- path --`; `-- path -> target` is a symbolic link.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #[path = "../src/testing.rs"]
 mod testing;
 
@@ -37,7 +38,8 @@ impl Case {
     fn read(file: &Path) -> Self {
         let text = fs::read_to_string(file).unwrap();
         let root = tempfile::tempdir().unwrap();
-        let (mut keys, mut open): (Vec<(String, String)>, Option<(PathBuf, String)>) = (Vec::new(), None);
+        let mut keys = Vec::new();
+        let mut open: Option<(PathBuf, String)> = None;
         let close = |open: &mut Option<(PathBuf, String)>| {
             if let Some((path, text)) = open.take() {
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -161,8 +163,7 @@ fn kustomize_makes_the_same_objects_by_itself() {
     let (mut ours, mut theirs, mut count, mut failures) = (Duration::ZERO, Duration::ZERO, 0, Vec::new());
     for case in Case::all("kustomize") {
         let options = case.get("options").unwrap_or_default();
-        let mut settings = RenderSettings::default();
-        settings.kustomize_build_options = options.to_owned();
+        let settings = RenderSettings { kustomize_build_options: options.to_owned(), ..RenderSettings::default() };
         let request = case.request("kustomize", settings);
         let started = Instant::now();
         let own = render(&request);

@@ -1,4 +1,5 @@
 //! Bases of other repositories, from a real git server that asks for credentials.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #[path = "../src/testing.rs"]
 mod testing;
 

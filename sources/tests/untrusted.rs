@@ -1,5 +1,6 @@
 //! Repositories that mean harm: what they try is refused by name (research/pains.md, the S-numbers), and nothing of what they are
 //! after is in an answer or an error.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #[path = "../src/testing.rs"]
 mod testing;
 
@@ -55,8 +56,7 @@ impl Place {
     }
 
     fn request(&self, source: Value) -> Request {
-        let mut settings = RenderSettings::default();
-        settings.exec_timeout = Duration::from_secs(20);
+        let mut settings = RenderSettings { exec_timeout: Duration::from_secs(20), ..RenderSettings::default() };
         settings.tools.kustomize = Some(program("kustomize"));
         settings.tools.helm = Some(program("helm"));
         settings.tools.jsonnet = Some(PathBuf::from(env!("CARGO_BIN_EXE_jsonnet-worker")));
@@ -269,9 +269,9 @@ fn s_09_a_kustomization_brings_helm_no_plugins() {
     }
 }
 
-/// What the repository's pre-check cannot see (a base of a remote base) the scripts around git and helm refuse.
+/// Only the options of the installation let a program of a repository run.
 #[test]
-fn s_08_and_s_09_programs_of_a_repository_are_not_run() {
+fn s_09_programs_of_a_repository_run_only_when_the_options_say_so() {
     let place = Place::new(&[
         ("kustomization.yaml", "resources: [cm.yaml]\ntransformers: [t.yaml]\n"),
         ("cm.yaml", &object("a")),
