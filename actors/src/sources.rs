@@ -99,13 +99,16 @@ impl Sources {
     }
 
     /// What the renders of an Application need besides its sources.
-    pub(crate) async fn surroundings(&self, app: &Application) -> Surroundings {
-        Surroundings {
+    pub(crate) async fn surroundings(&self, app: &Application) -> Result<Surroundings, String> {
+        // The list of repositories comes with that of the keys.
+        let repositories = self.secrets.current().await;
+        Ok(Surroundings {
             app: AppInfo::of(app, &self.control_namespace),
             cluster: self.cluster.versions().await,
             settings: self.settings.rendering(),
-            repositories: self.secrets.current().await,
-        }
+            repositories,
+            sops: self.secrets.keys_of(app)?,
+        })
     }
 
     /// The requests for all sources of an Application. Blocks.

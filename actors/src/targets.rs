@@ -10,9 +10,11 @@ use tako_engine::app::{AppKey, Application, Source};
 use tako_engine::plan::defined_by;
 use tako_engine::resource::Manifest;
 use tako_engine::{scope, tracking};
+use tako_sources::sops::{self, Keys};
 
 use crate::adapters::cluster::Cluster;
 use crate::settings::Compiled;
+use crate::shared::Shared;
 
 /// The name under which an Application tracks its objects: with its namespace when that is not the control plane's.
 pub(crate) fn instance_name(key: &AppKey, control_namespace: &str) -> String {
@@ -29,8 +31,43 @@ pub(crate) fn is_of(record: &TargetRecord, sources: &[Source]) -> bool {
     record.source.is_empty() || record.source == source_hash(sources)
 }
 
+/// Manifests as they are applied.
+pub(crate) struct Opened {
+    /// With encrypted values opened.
+    pub(crate) manifests: Vec<Value>,
+    /// Where values were opened: JSON pointers into objects of this group, kind and name.
+    pub(crate) secrets: HashMap<(String, String, String), Vec<String>>,
+}
+
+/// Opens what is encrypted, in memory (ADR 0010). Without keys all stays as it is.
+pub(crate) fn open(mut manifests: Vec<Value>, keys: Option<&Keys>) -> Result<Opened, String> {
+    let mut secrets = HashMap::new();
+    if let Some(keys) = keys {
+        let pointers = sops::reveal(&mut manifests, keys).map_err(|error| error.to_string())?;
+        for (value, pointers) in manifests.iter().zip(pointers).filter(|(_, pointers)| !pointers.is_empty()) {
+            let manifest = Manifest(value.clone());
+            let name = (manifest.group().to_owned(), manifest.kind().to_owned(), manifest.name().to_owned());
+            secrets.insert(name, pointers);
+        }
+    }
+    Ok(Opened { manifests, secrets })
+}
+
+impl Shared {
+    /// The target state of a record, opened; `None` when it has none (never rendered, or its body is gone from the bus). The inner
+    /// error says why it cannot be opened.
+    pub(crate) async fn load_target(
+        &self,
+        app: &Application,
+        record: &TargetRecord,
+    ) -> Result<Option<Result<Opened, String>>, BusError> {
+        let Some(raw) = load(&self.bus, record).await? else { return Ok(None) };
+        Ok(Some(self.sources.secrets.keys_of(app).and_then(|keys| open(raw, keys.as_deref()))))
+    }
+}
+
 /// Loads the manifests of a record; `None` when it has none (never rendered, or its body is gone from the bus).
-pub(crate) async fn load(bus: &Bus, record: &TargetRecord) -> Result<Option<Vec<Value>>, BusError> {
+async fn load(bus: &Bus, record: &TargetRecord) -> Result<Option<Vec<Value>>, BusError> {
     if !record.is_rendered() {
         return Ok(None);
     }

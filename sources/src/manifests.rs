@@ -139,6 +139,7 @@ fn read(offline: &Offline) -> Result<(Application, Surroundings), RenderError> {
         cluster: offline.cluster.clone(),
         settings: RenderSettings::from_data(map("argocd-cm"), map("argocd-cmd-params-cm")),
         repositories: Repositories::new(repositories, templates),
+        sops: None,
     };
     Ok((app, around))
 }

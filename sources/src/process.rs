@@ -51,7 +51,6 @@ const SYSTEM: &[&str] = &[
     "/etc/ld.so.cache",
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
-    "/proc/self",
     "/proc/meminfo",
     "/sys/kernel/mm/transparent_hugepage",
 ];

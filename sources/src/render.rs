@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 use tako_engine::source::{Source, SourceType};
 
 use crate::environment::asks_for_revision;
-use crate::request::{RenderError, Rendered, Request};
-use crate::tree::join;
-use crate::{directory, helm, kustomize, plugin};
+use crate::request::{RenderError, Rendered, Request, Tools};
+use crate::tree::{Kind, join};
+use crate::{directory, helm, kustomize, plugin, sops};
 
 /// Changes when the same inputs may give other manifests than before: part of every input's identity.
 const GENERATION: &str = "render/2";
@@ -42,6 +42,7 @@ pub fn render(request: &Request) -> Result<Rendered, RenderError> {
         Chosen::Directory => (SourceType::Directory, directory::render(&request)?),
         Chosen::Plugin(found) => (SourceType::Plugin, plugin::render(&request, found)?),
     };
+    check_encrypted(&request)?;
     let ref_inputs = request.refs.iter().map(|(name, lent)| (name.clone(), lent.tree.inputs())).collect();
     Ok(Rendered {
         manifests: made.manifests,
@@ -50,6 +51,28 @@ pub fn render(request: &Request) -> Result<Rendered, RenderError> {
         ref_inputs,
         commands: made.commands,
     })
+}
+
+/// Encrypted files that were read are whole: their values are as SOPS wrote them, each in its place. They are opened where they are used.
+fn check_encrypted(request: &Request) -> Result<(), RenderError> {
+    let Some(keys) = &request.sops else { return Ok(()) };
+    for input in request.tree.inputs().iter().filter(|input| !input.ends_with('/')) {
+        let files = match request.tree.kind(input)? {
+            Some(Kind::File { .. }) => vec![input.clone()],
+            Some(Kind::Directory) => {
+                request.tree.files(input, true)?.iter().map(|file| join(input, file)).collect::<Vec<_>>()
+            }
+            _ => Vec::new(),
+        };
+        let manifests = |file: &&String| [".yaml", ".yml", ".json"].iter().any(|end| file.ends_with(end));
+        for file in files.iter().filter(manifests) {
+            let Ok(text) = request.tree.text(file) else { continue };
+            if sops::is_encrypted_text(file, &text) {
+                sops::verify_text(file, &text, keys)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The same request with trees that nobody has read yet.
@@ -140,6 +163,9 @@ pub fn identity(request: &Request, last: &ReadSet) -> Result<String, RenderError
     if last.source_type != SourceType::Directory {
         part(format!("{:?}", request.cluster).as_bytes());
     }
+    part(program(request, last.source_type).as_bytes());
+    // Other keys check anew; what was sealed with keys that are gone is made again.
+    part(format!("{:?}", request.sops).as_bytes());
     // Charts and artifacts are what their version says; so is a commit when the manifests may show it.
     if request.source.is_chart() || asks_for_revision(&request.source) {
         part(request.revision.as_bytes());
@@ -154,6 +180,20 @@ pub fn identity(request: &Request, last: &ReadSet) -> Result<String, RenderError
         }
     }
     Ok(hex::encode(hash.finalize()))
+}
+
+/// Tells one build of a tool's program from another.
+fn program(request: &Request, of: SourceType) -> String {
+    let tools = &request.settings.tools;
+    let program = match of {
+        SourceType::Helm => Tools::find(tools.helm.as_deref(), "helm"),
+        SourceType::Kustomize => Tools::find(tools.kustomize.as_deref(), "kustomize"),
+        SourceType::Directory | SourceType::Plugin => None,
+    };
+    let Some(program) = program else { return String::new() };
+    let found = std::fs::metadata(&program).ok();
+    let changed = found.as_ref().and_then(|found| found.modified().ok());
+    format!("{} {:?} {:?}", program.display(), found.map(|found| found.len()), changed)
 }
 
 /// What a render read, as it is kept for the next one.

@@ -12,6 +12,7 @@ use tako_engine::source::{Source, SourceType};
 use crate::git::GitError;
 use crate::process::ProcessError;
 use crate::settings::RenderSettings;
+use crate::sops::{Keys, SopsError};
 use crate::tree::{Inputs, Tree, TreeError};
 
 /// Says what a render reads, where that cannot be found out; `;` between paths.
@@ -36,6 +37,8 @@ pub struct Request {
     pub settings: RenderSettings,
     /// All repositories, for what the tool itself must fetch.
     pub repositories: Repositories,
+    /// What opens encrypted files; absent, nothing is opened (ADR 0010).
+    pub sops: Option<Arc<Keys>>,
     /// A directory for jails; each render makes and removes its own below it.
     pub scratch: PathBuf,
 }
@@ -144,6 +147,9 @@ pub enum RenderError {
         /// How, naming the file.
         message: String,
     },
+    /// Encrypted files.
+    #[error(transparent)]
+    Sops(#[from] SopsError),
     /// Something that must be fetched cannot be: trying again may help.
     #[error("{what} cannot be fetched: {reason}; check the URL, the network and the credentials")]
     Unreachable {

@@ -14,6 +14,7 @@ use crate::git::{Commit, GitCache, GitError, GitSettings, Keyring, Maintained, R
 use crate::oci::Artifacts;
 use crate::request::{AppInfo, ClusterInfo, RefTree, RenderError, Request};
 use crate::settings::RenderSettings;
+use crate::sops::Keys;
 use crate::tree::Tree;
 
 /// The caches. Cheap to clone.
@@ -44,6 +45,8 @@ pub struct Surroundings {
     pub settings: RenderSettings,
     /// All repositories and credentials.
     pub repositories: Repositories,
+    /// What opens encrypted files.
+    pub sops: Option<Arc<Keys>>,
 }
 
 /// What something that is wanted is.
@@ -233,6 +236,7 @@ impl Store {
                     cluster: around.cluster.clone(),
                     settings: around.settings.clone(),
                     repositories: around.repositories.clone(),
+                    sops: around.sops.clone(),
                     scratch: self.root.join("renders"),
                 }))
             })

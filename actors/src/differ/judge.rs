@@ -97,7 +97,7 @@ impl Differ {
         self.cluster.ready().await?;
         let tree = self.bus.kv(Bucket::Trees).get::<ResourceTree>(&app.key().token()).await?.unwrap_or_default();
         verdict.summary = tako_engine::tree::summary(&tree, app);
-        let Some(raw) = targets::load(&self.bus, &record).await? else {
+        let Some(opened) = self.load_target(app, &record).await? else {
             if record.error.is_none() {
                 // The bus lost the body: render anew.
                 let note = WorkNote { hard: true, reason: "the rendered manifests are gone from the bus".to_owned() };
@@ -105,6 +105,14 @@ impl Differ {
             }
             verdict.unknown = true;
             return Ok(verdict);
+        };
+        let raw = match opened {
+            Ok(opened) => opened.manifests,
+            Err(problem) => {
+                verdict.conditions.push(("ComparisonError".to_owned(), problem));
+                verdict.unknown = true;
+                return Ok(verdict);
+            }
         };
         self.cluster.learn(&raw).await?;
         self.judge_state((app, anew), raw, (&tree, &grant), &mut verdict).await?;

@@ -1,5 +1,6 @@
 //! Target, live and predicted state of each managed object, as `managed-resources` of the API shows them (Argo CD,
 //! `ResourceDiff`). Read afresh for whoever asks: nothing of it is kept, and no value of a Secret leaves this process.
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -16,8 +17,9 @@ use tako_engine::tree::ResourceTree;
 use super::{Differ, DifferError, PARALLEL, extras};
 use crate::adapters::cluster::ClusterError;
 use crate::comparing::Shown;
+use crate::gather;
 use crate::permits::{Permit, permit};
-use crate::{gather, targets};
+use crate::targets::{self, Opened};
 
 /// One object, its states as JSON text; `null` where it has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -72,6 +74,31 @@ fn wanted(only: &ResourceName, key: &ResourceKey) -> bool {
         && fits(&only.name, &key.name)
 }
 
+/// Puts stars where encrypted values were opened; what was sealed as a whole shows only who it is.
+fn hide(object: &mut Value, pointers: &[String]) {
+    const STARS: &str = "++++++++";
+    if pointers.iter().any(String::is_empty) {
+        let kept = ["apiVersion", "kind", "metadata"];
+        if let Some(fields) = object.as_object_mut() {
+            fields
+                .iter_mut()
+                .filter(|(name, _)| !kept.contains(&name.as_str()))
+                .for_each(|(_, value)| *value = json!(STARS));
+        }
+    }
+    for pointer in pointers.iter().filter(|pointer| !pointer.is_empty()) {
+        if let Some(value) = object.pointer_mut(pointer) {
+            *value = json!(STARS);
+        }
+    }
+    // It repeats what was applied.
+    if let Some(annotation) =
+        object.pointer_mut("/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration")
+    {
+        *annotation = json!(STARS);
+    }
+}
+
 impl Differ {
     /// Answers what is managed, from now on.
     pub(crate) async fn serve_managed(self: Arc<Self>) -> Result<(), BusError> {
@@ -99,9 +126,13 @@ impl Differ {
         };
         let token = app.key().token();
         let record = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&token).await?.unwrap_or_default();
-        let Some(raw) = targets::load(&self.bus, &record).await? else {
+        let Some(opened) = self.load_target(&app, &record).await? else {
             let why = record.error.unwrap_or_else(|| "it was not rendered yet; try again".to_owned());
             return Ok(Document::refused(412, format!("ComparisonError: {why}")));
+        };
+        let Opened { manifests: raw, secrets } = match opened {
+            Ok(opened) => opened,
+            Err(why) => return Ok(Document::refused(412, format!("ComparisonError: {why}"))),
         };
         self.cluster.ready().await?;
         self.cluster.learn(&raw).await?;
@@ -116,7 +147,7 @@ impl Differ {
         let objects = manifests.iter().filter(|manifest| hook::part_of(manifest) == Part::Object);
         let of_git: Vec<_> = objects
             .filter(|manifest| wanted(&ask.only, &manifest.key()))
-            .map(|manifest| self.of_git(manifest, rules, choice))
+            .map(|manifest| self.of_git(manifest, rules, choice, &secrets))
             .collect();
         let mut items = gather(of_git, PARALLEL).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         let tree = self.bus.kv(Bucket::Trees).get::<ResourceTree>(&token).await?.unwrap_or_default();
@@ -136,7 +167,13 @@ impl Differ {
         Ok(Document::json(&json!({"items": items})))
     }
 
-    async fn of_git(&self, manifest: &Manifest, rules: &Rules, choice: Choice) -> Result<ResourceDiff, ClusterError> {
+    async fn of_git(
+        &self,
+        manifest: &Manifest,
+        rules: &Rules,
+        choice: Choice,
+        secrets: &HashMap<(String, String, String), Vec<String>>,
+    ) -> Result<ResourceDiff, ClusterError> {
         let live = match self.cluster.get(manifest).await {
             Err(ClusterError::UnknownKind { .. }) => None,
             other => other?,
@@ -147,7 +184,16 @@ impl Differ {
         });
         let key = manifest.key();
         let sides = (Some(manifest), live.as_ref(), tracked.as_ref());
-        let shown = self.comparing.shown(&self.cluster, sides, (rules.of(&key), choice)).await?;
+        let mut shown = self.comparing.shown(&self.cluster, sides, (rules.of(&key), choice)).await?;
+        let name = (key.group.clone(), key.kind.clone(), key.name.clone());
+        if let Some(pointers) = secrets.get(&name) {
+            let compared = shown.compared.as_mut();
+            let (live, predicted) = compared.map(|one| (one.live.as_mut(), one.predicted.as_mut())).unwrap_or_default();
+            [shown.target.as_mut(), shown.live.as_mut(), live, predicted]
+                .into_iter()
+                .flatten()
+                .for_each(|side| hide(side, pointers));
+        }
         Ok(ResourceDiff::of(key, &shown))
     }
 }
@@ -187,6 +233,17 @@ mod tests {
         assert_eq!(json!(ResourceDiff::of(key(), &extra)), want);
         let unclear = Shown { target: there.clone(), live: there, compared: None };
         assert!(ResourceDiff::of(key(), &unclear).modified);
+    }
+
+    #[test]
+    fn what_was_opened_is_not_shown() {
+        let object = json!({"kind": "ConfigMap", "metadata": {"name": "a", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "canary"}}, "data": {"a": "canary", "b": "open"}});
+        let (mut some, mut all) = (object.clone(), object);
+        hide(&mut some, &["/data/a".to_owned()]);
+        hide(&mut all, &[String::new()]);
+        assert_eq!(some["data"], json!({"a": "++++++++", "b": "open"}));
+        assert_eq!(all["data"], "++++++++");
+        assert!(!format!("{some}{all}").contains("canary"));
     }
 
     #[test]

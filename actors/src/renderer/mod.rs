@@ -60,7 +60,14 @@ impl Renderer {
             self.wake_compare(key, item).await?;
             return Ok(None);
         }
-        let around = self.sources.surroundings(&app).await;
+        let around = match self.sources.surroundings(&app).await {
+            Ok(around) => around,
+            Err(problem) => {
+                targets.put(&key.token(), &failed(before, problem)).await?;
+                self.wake_compare(key, item).await?;
+                return Ok(None);
+            }
+        };
         let Some((revisions, excused)) = self.revisions(&app, &around, &before).await? else {
             // Not resolved yet: the watcher polls for every new Application and wakes us again.
             return Ok(None);

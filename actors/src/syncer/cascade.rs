@@ -231,13 +231,19 @@ impl Syncer {
         item: &WorkItem,
     ) -> Result<Result<(Vec<Step>, Vec<Option<Value>>), String>, SyncerError> {
         let target = self.bus.kv(Bucket::Targets).get::<TargetRecord>(&app.key().token()).await?.unwrap_or_default();
-        let Some(raw) = targets::load(&self.bus, &target).await? else {
+        let Some(opened) = self.load_target(app, &target).await? else {
             if target.error.is_none() {
                 let note = WorkNote { hard: true, reason: "the hooks of the deletion are asked for".to_owned() };
                 self.bus.wake(&Work::Render { app: app.key() }, note, &item.cause).await?;
             }
             let why = target.error.unwrap_or_else(|| "it was not rendered yet".to_owned());
             return Ok(Err(format!("the target state, which holds the {phase:?} hooks, cannot be worked out: {why}")));
+        };
+        let raw = match opened {
+            Ok(opened) => opened.manifests,
+            Err(why) => {
+                return Ok(Err(format!("the target state, which holds the {phase:?} hooks, cannot be opened: {why}")));
+            }
         };
         let settings = self.settings.compiled();
         let manifests = targets::finish(raw, app, &self.control_namespace, &self.cluster, &settings).manifests;

@@ -60,8 +60,8 @@ impl Syncer {
             if let Some(error) = target.error.clone().filter(|_| record::pinned(app).is_empty()) {
                 return Ok(Err(format!("ComparisonError: {error}")));
             }
-            if let Some(raw) = targets::load(&self.bus, &target).await? {
-                return Ok(Ok((target.revision, raw)));
+            if let Some(opened) = self.load_target(app, &target).await? {
+                return Ok(opened.map(|opened| (target.revision, opened.manifests)));
             }
         }
         let revision = match wanted {
@@ -73,7 +73,7 @@ impl Syncer {
     }
 
     async fn render(&self, app: &Application, list: Vec<Source>, wanted: String) -> Found {
-        let around = self.sources.surroundings(app).await;
+        let around = self.sources.surroundings(app).await?;
         let demands = match self.sources.demands(app, &list) {
             Ok(Some(demands)) => demands,
             Ok(None) => return Err("the projects are not read yet; try again".to_owned()),
@@ -83,7 +83,11 @@ impl Syncer {
         let rendered =
             tokio::task::spawn_blocking(move || rendered(&sources, (&list, &demands), &around, &wanted)).await;
         match rendered {
-            Ok(rendered) => rendered.map_err(|error| error.to_string()),
+            Ok(Ok((revision, raw))) => {
+                let opened = targets::open(raw, self.sources.secrets.keys_of(app)?.as_deref())?;
+                Ok((revision, opened.manifests))
+            }
+            Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("the render ended unexpectedly; see the log of tako".to_owned()),
         }
     }
