@@ -97,6 +97,7 @@ fn request(root: &Path, source: Value) -> Request {
         cluster: ClusterInfo::default(),
         settings: RenderSettings { plugin_sockets: root.join("sockets"), ..RenderSettings::default() },
         repositories: Repositories::default(),
+        sops: None,
         scratch: root.join("scratch"),
     }
 }

@@ -94,6 +94,7 @@ impl Case {
             cluster: ClusterInfo::default(),
             settings,
             repositories: Default::default(),
+            sops: None,
             scratch: scratch(),
         }
     }

@@ -147,6 +147,7 @@ impl Place {
             cluster: ClusterInfo::default(),
             settings,
             repositories: Repositories::new(Vec::new(), vec![Repository::from_data(&template).unwrap()]),
+            sops: None,
             scratch: self.root.path().join("scratch"),
         }
     }

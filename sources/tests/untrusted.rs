@@ -71,6 +71,7 @@ impl Place {
             cluster: ClusterInfo::default(),
             settings,
             repositories: Repositories::default(),
+            sops: None,
             scratch: self.root.path().join("scratch"),
         }
     }

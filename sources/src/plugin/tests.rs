@@ -89,6 +89,7 @@ impl Stand {
             },
             settings,
             repositories: Repositories::default(),
+            sops: None,
             scratch: self.path("scratch"),
         }
     }
