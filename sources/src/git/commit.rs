@@ -86,27 +86,29 @@ impl Commit {
         ObjectId::from_hex(id.as_bytes()).map_err(|error| self.repository.broken(error.to_string()))
     }
 
-    /// The entries of a tree that `wanted` lets through.
-    fn collect(&self, id: &str, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Entry>, GitError> {
+    /// The entries of a tree: all, or the one of a name.
+    fn collect(&self, id: &str, name: Option<&[u8]>) -> Result<Vec<Entry>, GitError> {
         let (owner, tree) = self.owner(id)?;
         let prefix = &id[..id.len() - tree.len()];
         let broken = |error: String| owner.repository.broken(error);
         let tree = owner.object(tree)?;
-        let mut entries = owner.repository.read(|repo| {
+        owner.repository.read(|repo| {
             let found = repo.find_object(tree).map_err(|error| broken(error.to_string()))?;
             let mut entries = Vec::new();
             for entry in gix::objs::TreeRefIter::from_bytes(&found.data, found.id.kind()) {
                 let entry = entry.map_err(|error| broken(error.to_string()))?;
-                if wanted(entry.filename) {
-                    entries.push(owner.as_entry(entry.filename.to_str_lossy().into_owned(), entry.mode, entry.oid));
+                if name.is_some_and(|name| entry.filename != name) {
+                    continue;
+                }
+                let mut entry = owner.as_entry(entry.filename.to_str_lossy().into_owned(), entry.mode, entry.oid);
+                entry.id.insert_str(0, prefix);
+                entries.push(entry);
+                if name.is_some() {
+                    break;
                 }
             }
-            Ok::<_, GitError>(entries)
-        })?;
-        for entry in &mut entries {
-            entry.id.insert_str(0, prefix);
-        }
-        Ok(entries)
+            Ok(entries)
+        })
     }
 
     fn as_entry(&self, name: String, mode: gix::objs::tree::EntryMode, id: &gix::oid) -> Entry {
@@ -129,12 +131,12 @@ impl Commit {
 
     /// One entry of a tree.
     pub(crate) fn entry(&self, tree: &str, name: &str) -> Result<Option<Entry>, GitError> {
-        Ok(self.collect(tree, |found| found == name.as_bytes())?.pop())
+        Ok(self.collect(tree, Some(name.as_bytes()))?.pop())
     }
 
     /// All entries of a tree, by name.
     pub(crate) fn entries(&self, tree: &str) -> Result<Vec<Entry>, GitError> {
-        let mut entries = self.collect(tree, |_| true)?;
+        let mut entries = self.collect(tree, None)?;
         // Git orders directories as if their names ended in a slash.
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)

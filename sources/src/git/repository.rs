@@ -262,7 +262,7 @@ impl Repository {
         done
     }
 
-    pub(super) fn own_handle(&self) -> gix::Repository {
+    fn own_handle(&self) -> gix::Repository {
         self.objects.read().unwrap_or_else(PoisonError::into_inner).opened.to_thread_local()
     }
 
