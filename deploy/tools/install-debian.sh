@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that the programs from Debian's packages are there that tests run: Chromium (or the one named by CHROMIUM), sshd,
-# git-lfs, gpg and ssh-keygen. Usage: install-debian.sh [browser]
+# gpg, ssh-keygen and openssl. Usage: install-debian.sh [browser]
 set -euo pipefail
 missing=()
 have() { [[ -x "$1" ]] || missing+=("${@:2}"); }
@@ -8,7 +8,7 @@ have "${CHROMIUM:-/usr/bin/chromium}" chromium fonts-dejavu-core
 if [[ "${1:-}" != browser ]]; then
   have /usr/sbin/sshd openssh-server
   have /usr/bin/ssh-keygen openssh-client
-  have /usr/bin/git-lfs git-lfs
+  have /usr/bin/openssl openssl
   have /usr/bin/gpg gnupg
 fi
 if [[ ${#missing[@]} == 0 ]]; then exit 0; fi

@@ -1,7 +1,10 @@
 //! What the settings of an installation (`argocd-cm`, `argocd-cmd-params-cm`) say about rendering. Pure.
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tako_engine::trust::Trust;
 
 use crate::request::Tools;
 
@@ -42,6 +45,18 @@ pub struct RenderSettings {
     pub artifact_bytes_max: u64,
     /// `reposerver.oci.layer.media.types`.
     pub artifact_media_types: Vec<String>,
+    /// Whom downloads of tools trust.
+    pub trust: Trusted,
+}
+
+/// Whom an installation trusts. Its `Debug` shows nothing of it: manifests do not depend on it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Trusted(pub Arc<Trust>);
+
+impl std::fmt::Debug for Trusted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Trusted")
+    }
 }
 
 impl Default for RenderSettings {
@@ -90,6 +105,7 @@ impl RenderSettings {
                 ',',
                 "application/vnd.oci.image.layer.v1.tar,application/vnd.oci.image.layer.v1.tar+gzip,application/vnd.cncf.helm.chart.content.v1.tar+gzip",
             ),
+            trust: Trusted::default(),
         }
     }
 }

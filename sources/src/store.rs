@@ -13,7 +13,7 @@ use crate::charts::Charts;
 use crate::git::{Commit, GitCache, GitError, GitSettings, Keyring, Maintained, Resolved, Submodules, redact};
 use crate::oci::Artifacts;
 use crate::request::{AppInfo, ClusterInfo, RefTree, RenderError, Request};
-use crate::settings::RenderSettings;
+use crate::settings::{self, RenderSettings};
 use crate::sops::Keys;
 use crate::tree::Tree;
 
@@ -215,6 +215,8 @@ impl Store {
         tree: impl Fn(&Source, &str) -> Result<Tree, RenderError>,
     ) -> Result<Vec<Option<Request>>, RenderError> {
         let with = || sources.iter().zip(revisions);
+        let mut settings = around.settings.clone();
+        settings.trust = settings::Trusted(self.trusted().trust);
         let mut refs = BTreeMap::new();
         for (source, revision) in with() {
             if let Some(name) = source.reference.as_deref().filter(|name| !name.is_empty()) {
@@ -234,7 +236,7 @@ impl Store {
                     tree: tree(source, revision)?,
                     refs: refs.clone(),
                     cluster: around.cluster.clone(),
-                    settings: around.settings.clone(),
+                    settings: settings.clone(),
                     repositories: around.repositories.clone(),
                     sops: around.sops.clone(),
                     scratch: self.root.join("renders"),
@@ -246,7 +248,7 @@ impl Store {
 
 impl Trusted {
     fn new(root: &Path, trust: Trust) -> Result<Self, RenderError> {
-        let certificates = trust.certificates().clone();
+        let trust = Arc::new(trust);
         let wants_keys = !trust.gpg_keys().is_empty() || !trust.allowed_signers().is_empty();
         let keyring = if wants_keys {
             let made = Keyring::open(&trust, trust.allowed_signers());
@@ -256,9 +258,9 @@ impl Trusted {
             Keyring::open(&Trust::default(), "").ok().map(Arc::new)
         };
         Ok(Self {
-            charts: Charts::with_certificates(&root.join("charts"), certificates.clone())?,
-            artifacts: Artifacts::with_certificates(&root.join("artifacts"), certificates)?,
-            trust: Arc::new(trust),
+            charts: Charts::with_trust(&root.join("charts"), trust.clone())?,
+            artifacts: Artifacts::with_trust(&root.join("artifacts"), trust.clone())?,
+            trust,
             keyring,
         })
     }

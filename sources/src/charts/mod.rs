@@ -5,6 +5,9 @@ mod index;
 mod store;
 mod transport;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Seek as _};
 use std::path::{Path, PathBuf};
@@ -15,12 +18,13 @@ use reqwest::StatusCode;
 use reqwest::header::{ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use serde::{Deserialize, Serialize};
 use tako_engine::repository::{Repository, RepositoryType};
+use tako_engine::trust::Trust;
 use tako_engine::versions;
 
 pub(crate) use self::archive::Top;
 use self::index::Index;
 pub(crate) use self::store::{Store, name_of};
-pub(crate) use self::transport::{Certificates, Limits, Transport, parse};
+pub(crate) use self::transport::{Limits, Transport, parse};
 use crate::git::redact;
 use crate::oci::registry::{CHART_LAYER, Registry};
 use crate::request::RenderError;
@@ -39,7 +43,7 @@ pub struct Charts {
 
 struct Shared {
     store: Store,
-    certificates: Certificates,
+    trust: Arc<Trust>,
     indexes: Mutex<HashMap<String, Arc<Indexed>>>,
 }
 
@@ -64,12 +68,12 @@ impl std::fmt::Debug for Charts {
 impl Charts {
     /// Opens the cache below `root`, with what earlier runs left there.
     pub fn open(root: &Path) -> Result<Self, RenderError> {
-        Self::with_certificates(root, BTreeMap::new())
+        Self::with_trust(root, Arc::default())
     }
 
-    /// The same, trusting certificates beside the system's: by host, as in `argocd-tls-certs-cm`.
-    pub fn with_certificates(root: &Path, certificates: BTreeMap<String, String>) -> Result<Self, RenderError> {
-        let shared = Shared { store: Store::open(root)?, certificates, indexes: Mutex::default() };
+    /// The same, trusting what an installation trusts.
+    pub fn with_trust(root: &Path, trust: Arc<Trust>) -> Result<Self, RenderError> {
+        let shared = Shared { store: Store::open(root)?, trust, indexes: Mutex::default() };
         Ok(Self { shared: Arc::new(shared), everywhere: false })
     }
 
@@ -198,7 +202,7 @@ impl Charts {
         let release = indexed.index.release(chart, version);
         let release = release.ok_or_else(|| if releases { missing() } else { absent(repository, chart) })?;
         let base = parse(&repository.url)?;
-        let transport = Transport::new(repository, &base, &self.shared.certificates, self.everywhere)?;
+        let transport = Transport::new(repository, &base, &self.shared.trust, self.everywhere)?;
         let said = release.urls.first().ok_or_else(|| {
             RenderError::Spec(format!("chart {chart} {version} of {} has no URL", redact(&repository.url)))
         })?;
@@ -243,7 +247,7 @@ impl Charts {
     }
 
     fn registry(&self, repository: &Repository, chart: &str) -> Result<Registry, RenderError> {
-        Registry::open(repository, chart, &self.shared.certificates)
+        Registry::open(repository, chart, &self.shared.trust)
     }
 
     /// The index, asked for anew; when nothing changed the answer is short and the one that is here is taken.
@@ -258,7 +262,7 @@ impl Charts {
         let base = parse(&repository.url)?;
         let url = parse(&beside(&base, "index.yaml").unwrap_or_default())?;
         let what = plain(&url);
-        let transport = Transport::new(repository, &base, &self.shared.certificates, false)?;
+        let transport = Transport::new(repository, &base, &self.shared.trust, false)?;
         let mut request = transport.get(&url);
         if let Some(last) = &last {
             for (header, value) in [(IF_NONE_MATCH, &last.etag), (IF_MODIFIED_SINCE, &last.modified)] {
@@ -347,15 +351,10 @@ fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 }
 
 /// A file of values from the web, within limits.
-pub(crate) fn file(
-    repository: &Repository,
-    url: &str,
-    certificates: &Certificates,
-    time: Duration,
-) -> Result<Vec<u8>, RenderError> {
+pub(crate) fn file(repository: &Repository, url: &str, trust: &Trust, time: Duration) -> Result<Vec<u8>, RenderError> {
     let limits = Limits { bytes: crate::tree::FILE_BYTES_MAX, time };
     let url = parse(url)?;
-    let transport = Transport::new(repository, &url, certificates, false)?;
+    let transport = Transport::new(repository, &url, trust, false)?;
     let what = plain(&url);
     let answer = transport.send(&what, transport.get(&url), limits)?;
     transport.body(&what, answer, limits)

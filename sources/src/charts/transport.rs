@@ -1,6 +1,5 @@
 //! HTTP to repositories and registries: whose credentials go where, which certificates are trusted, and limits of bytes and
 //! time on every answer (research/pains.md S-14, S-49). Knows nothing of what is fetched.
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,7 @@ use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
 use reqwest::{Certificate, Identity, NoProxy, Proxy, StatusCode};
 use sha2::{Digest as _, Sha256};
 use tako_engine::repository::Repository;
+use tako_engine::trust::Trust;
 use url::Url;
 
 use crate::git::redact;
@@ -21,9 +21,6 @@ const PAUSE: Duration = Duration::from_secs(30);
 const REDIRECTS_MAX: usize = 5;
 /// How we call ourselves.
 const AGENT: &str = concat!("takobune/", env!("CARGO_PKG_VERSION"));
-
-/// Certificates that are trusted beside the system's, by host: the data of `argocd-tls-certs-cm`.
-pub(crate) type Certificates = BTreeMap<String, String>;
 
 /// How much of an answer is taken.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +49,7 @@ impl Transport {
     pub(crate) fn new(
         repository: &Repository,
         base: &Url,
-        certificates: &Certificates,
+        trust: &Trust,
         everywhere: bool,
     ) -> Result<Self, RenderError> {
         let mut secrets: Vec<String> = repository.secrets().into_iter().map(str::to_owned).collect();
@@ -65,7 +62,7 @@ impl Transport {
             RenderError::Spec(format!("{what} of the repository {} cannot be used: {reason}", redact(&repository.url)))
         };
         let build = |identity: bool| -> Result<Client, RenderError> {
-            let mut builder = builder(repository, base, certificates, &wrong)?;
+            let mut builder = builder(repository, base, trust, &wrong)?;
             if identity && !repository.tls_client_cert_data.is_empty() {
                 let pem = format!("{}\n{}", repository.tls_client_cert_data, repository.tls_client_cert_key.reveal());
                 let identity = Identity::from_pem(pem.as_bytes()).map_err(|_| {
@@ -196,7 +193,7 @@ impl Transport {
 fn builder(
     repository: &Repository,
     base: &Url,
-    certificates: &Certificates,
+    trust: &Trust,
     wrong: &dyn Fn(&str, String) -> RenderError,
 ) -> Result<ClientBuilder, RenderError> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
@@ -211,13 +208,11 @@ fn builder(
         .redirect(reqwest::redirect::Policy::limited(REDIRECTS_MAX))
         .referer(false)
         .tls_danger_accept_invalid_certs(repository.insecure);
-    let host = base.host_str().unwrap_or_default();
-    let with_port = base.port().map(|port| format!("{host}:{port}"));
-    let pem = with_port.as_ref().and_then(|host| certificates.get(host)).or_else(|| certificates.get(host));
-    if let Some(pem) = pem {
+    if let Some(pem) = trust.certificates_of(base.host_str().unwrap_or_default()) {
         let trusted = Certificate::from_pem_bundle(pem.as_bytes())
             .map_err(|_| wrong("the trusted certificate", "certificates in PEM are wanted".to_owned()))?;
-        builder = builder.tls_certs_merge(trusted);
+        // Instead of the system's, as Argo CD does it.
+        builder = builder.tls_certs_only(trusted);
     }
     if !repository.proxy.is_empty() {
         // The URL may hold a password: the error says nothing of it.

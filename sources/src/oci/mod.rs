@@ -2,15 +2,18 @@
 //! Applications and of what is in the files.
 pub(crate) mod registry;
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use tako_engine::repository::Repository;
+use tako_engine::trust::Trust;
 use tako_engine::versions;
 
 use self::registry::{CHART_CONFIG, CHART_LAYER, Descriptor, Manifest, Registry, is_digest};
-use crate::charts::{Certificates, Limits, Store, Top, name_of};
+use crate::charts::{Limits, Store, Top, name_of};
 use crate::git::redact;
 use crate::request::RenderError;
 use crate::settings::RenderSettings;
@@ -20,7 +23,7 @@ use crate::tree::Tree;
 #[derive(Clone)]
 pub struct Artifacts {
     store: Arc<Store>,
-    certificates: Arc<Certificates>,
+    trust: Arc<Trust>,
 }
 
 impl std::fmt::Debug for Artifacts {
@@ -32,12 +35,12 @@ impl std::fmt::Debug for Artifacts {
 impl Artifacts {
     /// Opens the cache below `root`, with what earlier runs left there.
     pub fn open(root: &Path) -> Result<Self, RenderError> {
-        Self::with_certificates(root, BTreeMap::new())
+        Self::with_trust(root, Arc::default())
     }
 
-    /// The same, trusting certificates beside the system's: by host, as in `argocd-tls-certs-cm`.
-    pub fn with_certificates(root: &Path, certificates: BTreeMap<String, String>) -> Result<Self, RenderError> {
-        Ok(Self { store: Arc::new(Store::open(root)?), certificates: Arc::new(certificates) })
+    /// The same, trusting what an installation trusts.
+    pub fn with_trust(root: &Path, trust: Arc<Trust>) -> Result<Self, RenderError> {
+        Ok(Self { store: Arc::new(Store::open(root)?), trust })
     }
 
     /// The digest that a revision stands for: a digest for itself, a constraint for the highest tag that satisfies it, a tag for what
@@ -101,7 +104,7 @@ impl Artifacts {
     }
 
     fn registry(&self, repository: &Repository) -> Result<Registry, RenderError> {
-        Registry::open(repository, "", &self.certificates)
+        Registry::open(repository, "", &self.trust)
     }
 }
 

@@ -12,9 +12,10 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tako_engine::repository::Repository;
+use tako_engine::trust::Trust;
 use url::Url;
 
-use crate::charts::{Certificates, Limits, Transport, parse};
+use crate::charts::{Limits, Transport, parse};
 use crate::git::redact;
 use crate::request::RenderError;
 
@@ -85,7 +86,7 @@ struct Token {
 
 impl Registry {
     /// `repository` with the path `below` its own.
-    pub(crate) fn open(repository: &Repository, below: &str, certificates: &Certificates) -> Result<Self, RenderError> {
+    pub(crate) fn open(repository: &Repository, below: &str, trust: &Trust) -> Result<Self, RenderError> {
         let wrong = |reason: &str| RenderError::Spec(format!("{}: {reason}", redact(&repository.url)));
         let place = repository.url.split_once("://").map_or(repository.url.as_str(), |(_, rest)| rest);
         let (host, path) = place.trim_end_matches('/').split_once('/').unwrap_or((place, ""));
@@ -103,7 +104,7 @@ impl Registry {
         if !base.username().is_empty() || base.path() != "/" {
             return Err(wrong("a name in a registry (host/name) is wanted"));
         }
-        let transport = Transport::new(repository, &base, certificates, false)?;
+        let transport = Transport::new(repository, &base, trust, false)?;
         Ok(Self { transport, base, name, authorization: RefCell::default() })
     }
 
@@ -339,7 +340,7 @@ mod tests {
     fn only_names_of_a_registry_are_asked_for() {
         let open = |url: &str, below: &str| {
             let repository = Repository { url: url.to_owned(), ..Repository::default() };
-            Registry::open(&repository, below, &Certificates::new())
+            Registry::open(&repository, below, &Trust::default())
                 .map(|registry| registry.url("manifests", "1").unwrap().to_string())
         };
         assert_eq!(open("oci://ghcr.io/a/b", "").unwrap(), "https://ghcr.io/v2/a/b/manifests/1");

@@ -1,0 +1,7 @@
+{{- define "lib.cm" -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ .name }}
+data: {from: library}
+{{- end }}
