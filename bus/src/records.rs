@@ -16,7 +16,8 @@ pub struct PartRecord {
     pub digest: Option<String>,
     /// Hash of all that was read and told.
     pub identity: String,
-    /// What was read of its own tree: files and directories with all below them; with a `/` at the end only the names in a directory.
+    /// What was read of its own tree: files and directories with all below them; with a `/` at the end only the names in a
+    /// directory, with `//` only whether it is there.
     pub inputs: Vec<String>,
     /// What was read of other sources' trees, by their `ref`.
     pub ref_inputs: BTreeMap<String, Vec<String>>,

@@ -97,9 +97,17 @@ pub struct Entry {
     pub id: String,
 }
 
-/// What a render read: files and directories with all below them, and directories of which only the names counted (these end
-/// in `/`).
+/// What a render read: files and directories with all below them; directories of which only the names counted (these end in `/`);
+/// and what was only looked for (this ends in `//`).
 pub type Inputs = BTreeSet<String>;
+
+/// After what was only looked for.
+const THERE: &str = "//";
+
+/// The path of an input.
+pub fn path_of(input: &str) -> &str {
+    input.strip_suffix(THERE).or_else(|| input.strip_suffix('/')).unwrap_or(input)
+}
 
 /// A tree. Clones share what was read.
 #[derive(Clone)]
@@ -158,11 +166,7 @@ impl Tree {
     pub fn kind(&self, path: &str) -> Result<Option<Kind>, TreeError> {
         let path = clean(path)?;
         let found = self.resolve(&path)?;
-        if let Some((parent, _)) = path.rsplit_once('/') {
-            self.note(format!("{parent}/"));
-        } else {
-            self.note("/".to_owned());
-        }
+        self.note(format!("{path}{THERE}"));
         Ok(found.map(|(_, entry)| entry.kind))
     }
 
@@ -274,9 +278,10 @@ impl Tree {
         for input in inputs {
             hash.update(input.as_bytes());
             hash.update([0]);
-            let path = input.strip_suffix('/').unwrap_or(input);
-            match self.resolve(path)? {
+            let looked_for = input.ends_with(THERE);
+            match self.resolve(path_of(input))? {
                 None => hash.update(b"absent"),
+                Some((real, entry)) if looked_for => hash.update(format!("{real}\0{:?}", entry.kind).as_bytes()),
                 Some((real, entry)) if input.ends_with('/') && entry.kind == Kind::Directory => {
                     for entry in self.entries(&real, &entry.id)? {
                         hash.update(entry.name.as_bytes());
@@ -550,9 +555,16 @@ pub fn clean(path: &str) -> Result<String, TreeError> {
 /// Without what lies below a directory that counts as a whole; too many are told as their directories.
 fn condensed(inputs: Inputs) -> Inputs {
     let within = |inputs: &Inputs, input: &str| {
-        let mut path = input.strip_suffix('/').unwrap_or(input);
+        let mut path = path_of(input);
         if input.ends_with('/') && inputs.contains(path) {
             return true;
+        }
+        if input.ends_with(THERE) {
+            // The names of a directory tell what is in it, and that it is one.
+            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            if inputs.contains(&format!("{path}/")) || (!path.is_empty() && inputs.contains(&format!("{parent}/"))) {
+                return true;
+            }
         }
         while let Some((parent, _)) = path.rsplit_once('/') {
             if inputs.contains(parent) {
@@ -569,7 +581,7 @@ fn condensed(inputs: Inputs) -> Inputs {
     // The directories that hold most of them count as a whole.
     let mut held: BTreeMap<String, usize> = BTreeMap::new();
     for input in &few {
-        let path = input.strip_suffix('/').unwrap_or(input);
+        let path = path_of(input);
         *held.entry(path.rsplit_once('/').map(|(parent, _)| parent.to_owned()).unwrap_or_default()).or_default() += 1;
     }
     let mut fewer = few;
@@ -655,7 +667,7 @@ mod tests {
         tree.text("a/x.yaml").unwrap();
         assert!(!tree.is_file("b/none").unwrap());
         let inputs = tree.inputs();
-        assert_eq!(inputs, ["a/", "a/x.yaml", "b/"].map(str::to_owned).into());
+        assert_eq!(inputs, ["a/", "a/x.yaml", "b/none//"].map(str::to_owned).into());
         let before = tree.fingerprint(&inputs).unwrap();
         fs::write(root.path().join("a/README"), "other").unwrap();
         fs::write(root.path().join("b/y.yaml"), "other").unwrap();
@@ -663,6 +675,8 @@ mod tests {
         fs::write(root.path().join("a/x.yaml"), "longer").unwrap();
         let changed = tree.fingerprint(&inputs).unwrap();
         assert_ne!(changed, before);
+        fs::write(root.path().join("b/other"), "nobody looked for this").unwrap();
+        assert_eq!(tree.fingerprint(&inputs).unwrap(), changed);
         fs::write(root.path().join("b/none"), "now").unwrap();
         assert_ne!(tree.fingerprint(&inputs).unwrap(), changed, "what was absent is there");
     }

@@ -11,7 +11,7 @@ const OVERLAY: &str = "resources: [../base]\nnamePrefix: pre-\n";
 /// Renders there ever were of an Application, by the events.
 fn renders(world: &World, app: &str) -> anyhow::Result<usize> {
     let subject = format!("tako.v1.evt.default.{NAMESPACE}.{app}.rendered");
-    let found = world.nats(&["stream", "subjects", "EVT1", "--json", &format!("--filter={subject}")])?;
+    let found = world.nats(&["stream", "subjects", "EVT1", &subject, "--json"])?;
     Ok(found[subject.as_str()].as_u64().unwrap_or_default().try_into()?)
 }
 
@@ -92,7 +92,7 @@ fn overrides_of_the_repository_count(world: &World) -> anyhow::Result<()> {
     world.condition("helm", "no such luck", true)?;
     value_is(world, "rel-chart", "overridden")?;
     world.push("mono.git", &[("chart/templates/map.yaml", Some(TEMPLATE))])?;
-    world.condition("helm", "", false)
+    world.condition("helm", "no such luck", false)
 }
 
 #[test]

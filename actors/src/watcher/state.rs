@@ -6,6 +6,7 @@ use tako_bus::TargetRecord;
 use tako_engine::app::{AppKey, Application, REFRESH, REFRESH_HARD, REFRESH_TIMESTAMP};
 use tako_engine::source::{Source, Wanted};
 use tako_sources::request::GENERATE_PATHS;
+use tako_sources::tree::path_of;
 
 use crate::sources::RepoId;
 use crate::targets::source_hash;
@@ -164,7 +165,7 @@ impl State {
         if app.hash != record.source || app.sources.len() != record.parts.len() {
             return;
         }
-        let clean = |input: &String| input.strip_suffix('/').unwrap_or(input).to_owned();
+        let clean = |input: &String| path_of(input).to_owned();
         let read: Vec<BTreeSet<String>> = app
             .sources
             .iter()

@@ -50,7 +50,7 @@ impl Place {
 
 fn request(root: &Path, scratch: &Path, helm: Value) -> Request {
     let mut settings = RenderSettings::default();
-    settings.tools.helm = Some(testing::program("helm4"));
+    settings.tools.helm = Some(testing::program("helm"));
     Request {
         app: AppInfo {
             name: "app".to_owned(),
