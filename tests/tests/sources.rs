@@ -248,3 +248,70 @@ fn what_must_be_signed_is_deployed_only_when_it_is() -> anyhow::Result<()> {
     world.apply(&project(json!([])))?;
     value_is(&world, "signed", "3")
 }
+
+/// What SOPS made; see sources/tests/corpus/sops/README.md.
+fn corpus(name: &str) -> anyhow::Result<String> {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../sources/tests/corpus/sops");
+    Ok(std::fs::read_to_string(corpus.join(name))?)
+}
+
+/// No file below a directory holds these words.
+fn nowhere(directory: &std::path::Path, words: &[u8]) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            nowhere(&path, words)?;
+        } else if let Ok(bytes) = std::fs::read(&path) {
+            ensure!(!bytes.windows(words.len()).any(|window| window == words), "{} is in clear", path.display());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn encrypted_files_are_opened_in_the_cluster_and_nowhere_else() -> anyhow::Result<()> {
+    let world = World::start()?;
+    let template = "apiVersion: v1\nkind: Secret\nmetadata: {name: of-chart}\nstringData: {pass: {{ (index .Values.list 2).deep.pass | quote }}}\n";
+    world.repository(
+        "sops.git",
+        &[
+            ("plain/many.yaml", &corpus("many.yaml")?),
+            ("chart/Chart.yaml", CHART),
+            ("chart/secrets.yaml", &corpus("values.yaml")?),
+            ("chart/templates/secret.yaml", template),
+        ],
+    )?;
+    let mut plain = world.application("plain", "sops.git", "plain", "sources");
+    plain["metadata"]["annotations"] = json!({"takobune.io/sops-keys": "keys"});
+    let mut chart = world.application("chart", "sops.git", "chart", "sources");
+    chart["metadata"]["annotations"] = json!({"takobune.io/sops-keys": "keys"});
+    chart["spec"]["source"]["helm"] = json!({"valueFiles": ["secrets.yaml"]});
+    world.apply(&plain)?;
+    world.condition("plain", "there is no Secret keys", true)?;
+    world.apply(&secret("keys", "sops-keys", json!({"keys.txt": corpus("main.agekey")?, "project": "another"})))?;
+    world.condition("plain", "there is no Secret keys", true)?;
+    world.apply(&secret("keys", "sops-keys", json!({"keys.txt": corpus("main.agekey")?, "project": "default"})))?;
+    world.apply(&chart)?;
+    world.synced("plain", "")?;
+    world.synced("chart", "")?;
+    ensure!(world.config("sources", "z", "zulu") == "canary-z");
+    let held = |name: &str, key: &str| -> anyhow::Result<Value> {
+        Ok(world.object("secret", "sources", name)?["data"][key].clone())
+    };
+    ensure!(held("a", "b")? == "Y2FuYXJ5LWI=" && held("of-chart", "pass")? == "Y2FuYXJ5LXBhc3M=");
+    // In no stream, cache, body or log, and in no answer.
+    for word in ["canary-z", "canary-b", "canary-pass", "Y2FuYXJ5LWI", "Y2FuYXJ5LXBhc3M"] {
+        nowhere(&world.path("data"), word.as_bytes())?;
+        ensure!(!std::fs::read_to_string(world.path("tako.log"))?.contains(word), "{word} is in the log");
+        for app in ["plain", "chart"] {
+            for route in ["", "/managed-resources", "/resource-tree", "/sync-plan"] {
+                let answer = world.ask(&format!("{app}{route}"), None)?.to_string();
+                ensure!(!answer.contains(word), "{word} is in {app}{route}");
+            }
+        }
+    }
+    // Damaged by hand: the MAC says so.
+    let damaged = corpus("many.yaml")?.replacen("name: z", "name: z\n    labels: {a: b}", 1);
+    world.push("sops.git", &[("plain/many.yaml", Some(&damaged))])?;
+    world.condition("plain", "many.yaml", true)
+}

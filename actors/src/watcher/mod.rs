@@ -114,6 +114,8 @@ impl Watcher {
                 for (_, app) in &apps {
                     self.changed(&mut state, app);
                 }
+                // Who could not be rendered may be now; for the others that is a look at what they read.
+                state.all_pending();
                 state.repos()
             };
             for repo in repos {
