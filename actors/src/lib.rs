@@ -33,6 +33,7 @@ mod targets;
 mod watcher;
 
 pub use pipeline::{PipelineConfig, Role, StartError, start};
+pub use renderer::RenderPause;
 
 /// The time as Kubernetes writes it (RFC 3339, whole seconds, UTC).
 fn now() -> String {

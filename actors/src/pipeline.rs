@@ -18,7 +18,7 @@ use crate::ignored::IgnoreRules;
 use crate::observer::Observer;
 use crate::projects::Projects;
 use crate::registry::Registry;
-use crate::renderer::Renderer;
+use crate::renderer::{RenderPause, Renderer};
 use crate::runtime::stage;
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -76,6 +76,8 @@ pub struct PipelineConfig {
     pub data_dir: PathBuf,
     /// `file://` repositories may be read: only where whoever writes Applications may read this machine's disk.
     pub allow_file_repositories: bool,
+    /// When renders that fail rest.
+    pub render_pause: RenderPause,
 }
 
 /// Why the actors could not start.
@@ -164,7 +166,7 @@ pub async fn start(
         Observer::start(bus.clone(), shared.cluster.clone(), rules, shared.projects.clone(), namespace.clone());
     }
     if has(Role::Renderer) {
-        let renderer = Renderer::new(bus.clone(), shared.sources.clone(), settings.clone());
+        let renderer = Renderer::new(bus.clone(), shared.sources.clone(), settings.clone(), config.render_pause);
         stage::start(renderer, bus.clone(), pool.clone(), arbiter);
     }
     if has(Role::Watcher) {

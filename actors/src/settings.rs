@@ -185,10 +185,10 @@ impl Settings {
         self.current().compiled.rendering.as_ref().clone()
     }
 
-    /// `ARGOCD_PAUSE_GEN_AFTER_FAILED_ATTEMPTS` and `_MINUTES`: after how many failures in a row the same inputs rest, and for
-    /// how long (Argo CD: 3, one hour).
-    pub(crate) fn pause_after_failures(&self) -> (u32, Duration) {
-        (3, Duration::from_secs(3600))
+    /// `reposerver.parallelism.limit`: so many renders at once; 0 is no limit.
+    pub(crate) fn parallelism(&self) -> usize {
+        let limit = self.current().parameters.data.get("reposerver.parallelism.limit").cloned();
+        limit.and_then(|limit| limit.trim().parse().ok()).unwrap_or_default()
     }
 
     /// `controller.repo.error.grace.period.seconds`: how long a repository that cannot be read changes nothing (Argo CD:

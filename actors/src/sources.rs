@@ -1,6 +1,7 @@
 //! Sources as the stages see them: the store, and what the cluster and the settings add to it. Shared by watcher, renderer and
 //! syncer, so that what is compared is what is synced. Knows nothing of the bus.
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tako_engine::app::Application;
 use tako_engine::integrity::{self, Demand};
@@ -9,6 +10,7 @@ use tako_engine::source::Source;
 use tako_sources::git::GitSettings;
 use tako_sources::request::{AppInfo, RenderError, Request};
 use tako_sources::store::{Found, Store, Surroundings};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::adapters::cluster::Cluster;
 use crate::adapters::repositories::RepositorySecrets;
@@ -52,6 +54,8 @@ pub(crate) struct Sources {
     settings: Settings,
     projects: Projects,
     control_namespace: String,
+    /// The turns of renders, under a limit.
+    turns: Arc<Mutex<(usize, Arc<Semaphore>)>>,
 }
 
 /// What the project demands of the signatures of each source; `None` where nothing.
@@ -65,7 +69,24 @@ impl Sources {
         (cluster, settings, projects): (Cluster, Settings, Projects),
         control_namespace: String,
     ) -> Result<Self, RenderError> {
-        Ok(Self { store: Store::open(data_dir, git)?, secrets, cluster, settings, projects, control_namespace })
+        let turns = Arc::new(Mutex::new((0, Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)))));
+        let store = Store::open(data_dir, git)?;
+        Ok(Self { store, secrets, cluster, settings, projects, control_namespace, turns })
+    }
+
+    /// Waits until another render may run (`reposerver.parallelism.limit`); hold it while it does. A new limit holds for those who come
+    /// then.
+    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        let limit = self.settings.parallelism();
+        let semaphore = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            if turns.0 != limit {
+                let permits = if limit == 0 { Semaphore::MAX_PERMITS } else { limit };
+                *turns = (limit, Arc::new(Semaphore::new(permits)));
+            }
+            turns.1.clone()
+        };
+        semaphore.acquire_owned().await.ok()
     }
 
     /// What the project demands of these sources; `None` while the projects are not known. What cannot be told is refused.

@@ -37,8 +37,10 @@ pub struct TargetRecord {
     pub resources: u32,
     /// Hash of the sources that were rendered; empty when it is not known.
     pub source: String,
-    /// How often in a row the render has failed.
+    /// How often in a row the render of these inputs has failed.
     pub failures: u32,
+    /// When it failed last, in seconds of Unix time.
+    pub failed_at: i64,
 }
 
 impl TargetRecord {

@@ -2,11 +2,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use tako_actors::{PipelineConfig, Role};
+use tako_actors::{PipelineConfig, RenderPause, Role};
 use tako_bus::{Bus, BusConfig, EmbeddedConfig, EmbeddedNats};
 use tako_web::WebConfig;
 
@@ -37,6 +38,12 @@ pub(crate) struct RunArgs {
     /// Read file:// repositories: only where whoever writes Applications may read the disk of this machine
     #[arg(long, env = "TAKO_ALLOW_FILE_REPOSITORIES")]
     allow_file_repositories: bool,
+    /// Renders that failed so often in a row with the same inputs rest; 0 is never
+    #[arg(long, default_value_t = 3, env = "ARGOCD_PAUSE_GEN_AFTER_FAILED_ATTEMPTS")]
+    pause_after_failures: u32,
+    /// How many minutes they rest
+    #[arg(long, default_value_t = 60, env = "ARGOCD_PAUSE_GEN_MINUTES")]
+    pause_minutes: u64,
     /// URL of a NATS to use; without it nats-server runs as a child.
     #[arg(long, env = "TAKO_NATS_URL")]
     nats_url: Option<String>,
@@ -124,6 +131,10 @@ async fn serve(
             namespace: args.namespace.clone(),
             data_dir: args.data_dir.clone(),
             allow_file_repositories: args.allow_file_repositories,
+            render_pause: RenderPause {
+                after: args.pause_after_failures,
+                pause: Duration::from_secs(args.pause_minutes.saturating_mul(60)),
+            },
             alone: args.nats_url.is_none(),
         };
         tako_actors::start(&pipeline, &bus, kubernetes, &pool, &arbiter).await?;

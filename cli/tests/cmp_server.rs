@@ -1,4 +1,5 @@
 //! `tako cmp-server` as a process of its own on a real socket, with our client and with Argo CD's own programs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of a test fail with it")]
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -25,6 +25,22 @@ pub(crate) struct Renderer {
     bus: Bus,
     sources: Sources,
     settings: Settings,
+    pause: RenderPause,
+}
+
+/// Renders that fail again and again rest (Argo CD, `ARGOCD_PAUSE_GEN_AFTER_FAILED_ATTEMPTS`, `ARGOCD_PAUSE_GEN_MINUTES`).
+#[derive(Debug, Clone, Copy)]
+pub struct RenderPause {
+    /// After so many failures in a row with the same inputs; 0 is never.
+    pub after: u32,
+    /// For so long.
+    pub pause: Duration,
+}
+
+impl Default for RenderPause {
+    fn default() -> Self {
+        Self { after: 3, pause: Duration::from_secs(3600) }
+    }
 }
 
 /// One source after a render.
@@ -45,8 +61,8 @@ enum Try {
 
 impl Renderer {
     /// The stage.
-    pub(crate) fn new(bus: Bus, sources: Sources, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { bus, sources, settings })
+    pub(crate) fn new(bus: Bus, sources: Sources, settings: Settings, pause: RenderPause) -> Arc<Self> {
+        Arc::new(Self { bus, sources, settings, pause })
     }
 
     /// How long until it must be tried again, if it must.
@@ -145,8 +161,12 @@ impl Renderer {
         let same = before.error.is_some()
             && before.revision == joined(revisions.iter().map(|found| found.revision.as_str()))
             && before.source == crate::targets::source_hash(app.sources());
-        let (after, pause) = self.settings.pause_after_failures();
-        (same && !item.note.hard && after > 0 && before.failures >= after).then_some(pause)
+        let RenderPause { after, pause } = self.pause;
+        if !same || item.note.hard || after == 0 || before.failures < after {
+            return None;
+        }
+        let since = u64::try_from(crate::unix_now().saturating_sub(before.failed_at)).unwrap_or_default();
+        pause.checked_sub(Duration::from_secs(since)).filter(|left| !left.is_zero())
     }
 
     /// Renders what changed, and keeps the rest. The pause is until what cannot be fetched is asked for again.
@@ -170,6 +190,7 @@ impl Renderer {
             parts(&sources, &list, &at, &around, &known)
         };
         let ended = || RenderError::Spec("the render ended unexpectedly; see the log of tako".to_owned());
+        let _turn = self.sources.turn().await;
         let outcome = tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| Err(ended()));
         let parts = match outcome {
             Ok(parts) => parts,
@@ -179,11 +200,14 @@ impl Renderer {
             }
             Err(error) => {
                 let message = error.to_string();
-                let pause = error.is_passing().then(|| RETRY * 2_u32.saturating_pow(before.failures.min(8)));
+                let again = before.error.is_some() && before.revision == revision && before.source == of;
+                let failures = if again { before.failures.saturating_add(1) } else { 1 };
+                let pause = error.is_passing().then(|| RETRY * 2_u32.saturating_pow(failures.min(8)));
                 let event =
                     Event::RenderFailed { app: key, project, revision: revision.clone(), message: message.clone() };
                 self.emit(event, item);
-                let record = TargetRecord { revision, source: of, ..failed(before, message) };
+                let failed_at = crate::unix_now();
+                let record = TargetRecord { revision, source: of, failures, failed_at, ..failed(before, message) };
                 return Ok((Try::Done(record), pause));
             }
         };
@@ -213,7 +237,8 @@ impl Renderer {
             self.emit(event, item);
         }
         let resources = if anew { resources } else { before.resources };
-        let record = TargetRecord { revision, parts: records, error: None, resources, source: of, failures: 0 };
+        let record =
+            TargetRecord { revision, parts: records, error: None, resources, source: of, failures: 0, failed_at: 0 };
         Ok((Try::Done(record), None))
     }
 
@@ -294,7 +319,7 @@ fn read_set(part: &PartRecord) -> Option<ReadSet> {
 
 /// The record after a failure: the last good target state stays.
 fn failed(before: TargetRecord, error: String) -> TargetRecord {
-    TargetRecord { error: Some(error), failures: before.failures.saturating_add(1), ..before }
+    TargetRecord { error: Some(error), ..before }
 }
 
 impl Stage for Renderer {

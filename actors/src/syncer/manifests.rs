@@ -79,6 +79,7 @@ impl Syncer {
             Ok(None) => return Err("the projects are not read yet; try again".to_owned()),
             Err(problem) => return Err(problem),
         };
+        let _turn = self.sources.turn().await;
         let sources = self.sources.clone();
         let rendered =
             tokio::task::spawn_blocking(move || rendered(&sources, (&list, &demands), &around, &wanted)).await;
