@@ -237,7 +237,9 @@ impl Repositories {
     /// first, then the one of nobody; a template with the longest beginning of the URL fills in credentials where
     /// there are none. A URL that nobody registered is a repository without credentials, or with a template's.
     pub fn of(&self, url: &str, project: &str) -> Repository {
-        let of_url = || self.repositories.iter().filter(|repository| repo_url::same(&repository.url, url));
+        // A registry at an address and port is no URL for Go: equal texts are one repository all the same.
+        let is = |repository: &&Repository| repository.url == url || repo_url::same(&repository.url, url);
+        let of_url = || self.repositories.iter().filter(is);
         let found = of_url()
             .find(|repository| !project.is_empty() && repository.project == project)
             .or_else(|| of_url().find(|repository| repository.project.is_empty()));
@@ -316,6 +318,8 @@ mod tests {
             assert_eq!(user(url, project), want, "{url} {project}");
         }
         assert!(all.of("https://x/org/bare", "").insecure, "the repository's own settings stay");
+        let registry = read(&[("url", "127.0.0.1:5000/charts"), ("username", "reader")]);
+        assert_eq!(Repositories::new(vec![registry], vec![]).of("127.0.0.1:5000/charts", "default").username, "reader");
     }
 
     #[test]

@@ -218,6 +218,13 @@ mod tests {
     }
 
     #[test]
+    fn a_last_line_needs_no_end() {
+        assert_eq!(one("  a: |\n    x"), json!({"a": "x\n"}));
+        assert_eq!(one("  a: >-\n    x\n    y"), json!({"a": "x y"}));
+        assert_eq!(one("  a: x"), json!({"a": "x"}));
+    }
+
+    #[test]
     fn scalars_resolve_as_go_reads_them() {
         let cases = [
             ("yes", json!(true)),

@@ -20,6 +20,10 @@ fn fault(mark: Mark, message: impl Into<String>) -> Fault {
 
 /// The document's value and the line of its first content; `None` when it is empty.
 pub(super) fn load(text: &str) -> Result<Option<(Value, u32)>, Fault> {
+    if !text.is_empty() && !text.ends_with('\n') {
+        // Kubernetes' reader ends the last line of every document; libyaml-safer panics at a block scalar without its end.
+        return load(&format!("{text}\n"));
+    }
     // libyaml-safer has reachable panics in its scanner (research/deps.md section 6); they are refusals here.
     catch_unwind(AssertUnwindSafe(|| compose(text))).unwrap_or_else(|_| {
         let message = "the YAML cannot be scanned; simplify its tags".to_owned();

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 const VERSIONS_MAX: usize = 500_000;
 /// URLs of one version that are kept.
 const URLS_MAX: usize = 4;
+/// Nesting of what is passed over.
+const DEPTH_MAX: usize = 64;
 /// Longer texts are left out.
 const TEXT_BYTES_MAX: usize = 4096;
 
@@ -172,6 +174,10 @@ impl<R: std::io::BufRead> Reader<R> {
         let mut depth = 0_usize;
         let mut count = |event: &EventData| -> Result<bool, String> {
             match event {
+                // Also because the scanner takes time in proportion to the square of the depth.
+                EventData::MappingStart { .. } | EventData::SequenceStart { .. } if depth == DEPTH_MAX => {
+                    return Err(format!("the index is nested deeper than {DEPTH_MAX}"));
+                }
                 EventData::MappingStart { .. } | EventData::SequenceStart { .. } => depth += 1,
                 EventData::MappingEnd | EventData::SequenceEnd => depth = depth.saturating_sub(1),
                 EventData::Scalar { .. } | EventData::Alias { .. } => {}

@@ -15,8 +15,8 @@ use crate::request::RenderError;
 
 /// The longest a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(15);
-/// The longest between two pieces of an answer.
-const PAUSE: Duration = Duration::from_secs(30);
+/// Ways to a proxy.
+const PROXIES: [&str; 5] = ["http", "https", "socks4", "socks5", "socks5h"];
 /// Redirects followed.
 const REDIRECTS_MAX: usize = 5;
 /// How we call ourselves.
@@ -134,7 +134,8 @@ impl Transport {
         request: RequestBuilder,
         limits: Limits,
     ) -> Result<Response, RenderError> {
-        request.timeout(limits.time.min(PAUSE)).send().map_err(|error| self.unreachable(what, &whole(&error)))
+        // Of the whole exchange, with the body.
+        request.timeout(limits.time).send().map_err(|error| self.unreachable(what, &whole(&error)))
     }
 
     /// The whole body, in memory.
@@ -203,7 +204,6 @@ fn builder(
     let mut builder = Client::builder()
         .user_agent(AGENT)
         .connect_timeout(CONNECT)
-        .timeout(PAUSE)
         .pool_max_idle_per_host(2)
         .redirect(reqwest::redirect::Policy::limited(REDIRECTS_MAX))
         .referer(false)
@@ -216,8 +216,12 @@ fn builder(
     }
     if !repository.proxy.is_empty() {
         // The URL may hold a password: the error says nothing of it.
-        let proxy = Proxy::all(&repository.proxy)
-            .map_err(|_| wrong("proxy", "a URL with http, https or socks5 is wanted".to_owned()))?;
+        let unusable = || wrong("proxy", "a URL with http, https or socks5 is wanted".to_owned());
+        let known = Url::parse(&repository.proxy).is_ok_and(|url| PROXIES.contains(&url.scheme()));
+        if !known {
+            return Err(unusable());
+        }
+        let proxy = Proxy::all(&repository.proxy).map_err(|_| unusable())?;
         builder = builder.proxy(proxy.no_proxy(NoProxy::from_string(&repository.no_proxy)));
     }
     Ok(builder)
@@ -229,7 +233,7 @@ fn whole(error: &(dyn std::error::Error + 'static)) -> String {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next.filter(|_| words.len() < 8) {
         let text = match error.downcast_ref::<reqwest::Error>() {
-            Some(error) if error.is_timeout() => "the server did not answer in time".to_owned(),
+            Some(error) if error.is_timeout() => "the server took too long".to_owned(),
             Some(error) if error.is_connect() => "no connection".to_owned(),
             Some(error) if error.is_redirect() => "it redirects too often".to_owned(),
             Some(_) => String::new(),

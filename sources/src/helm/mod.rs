@@ -273,22 +273,20 @@ fn escaped(value: &str) -> String {
     done
 }
 
-/// What Helm printed, template by template.
+/// What Helm printed, template by template, so that an error names the template.
 fn manifests(text: &str) -> Result<Vec<Value>, RenderError> {
+    let mut starts: Vec<usize> = text.match_indices(&format!("\n{SEPARATOR}")).map(|(at, _)| at + 1).collect();
+    starts.insert(0, 0);
+    starts.push(text.len());
     let mut found = Vec::new();
-    for (number, part) in text.split(&format!("\n{SEPARATOR}")).enumerate() {
-        let part = match number {
-            0 => match part.strip_prefix(SEPARATOR) {
-                Some(part) => part,
-                None => {
-                    found.extend(Request::parse("what helm printed", part)?);
-                    continue;
-                }
-            },
-            _ => part,
-        };
-        let (template, body) = part.split_once('\n').unwrap_or((part, ""));
-        found.extend(Request::parse(&format!("{} (rendered)", template.trim()), body)?);
+    for part in starts.windows(2).map(|pair| &text[pair[0]..pair[1]]) {
+        match part.strip_prefix(SEPARATOR) {
+            Some(part) => {
+                let (template, body) = part.split_once('\n').unwrap_or((part, ""));
+                found.extend(Request::parse(&format!("{} (rendered)", template.trim()), body)?);
+            }
+            None => found.extend(Request::parse("what helm printed", part)?),
+        }
     }
     Ok(found)
 }

@@ -16,7 +16,7 @@ use crate::testing;
 use crate::tree::Tree;
 
 /// Both programs.
-const HELMS: [&str; 2] = ["helm", "helm4"];
+const HELMS: [&str; 2] = ["helm3", "helm"];
 
 /// A repository, and where renders are made.
 struct Place {
@@ -105,7 +105,7 @@ fn by_hand(helm: &str, case: &Path, told: &Value) -> Result<Vec<Value>, String> 
     if told["no_crds"] != json!(true) {
         args.push("--include-crds".to_owned());
     }
-    Ok(tako_engine::parse::parse_manifests("by hand", &run(&args)?).unwrap())
+    tako_engine::parse::parse_manifests("by hand", &run(&args)?).map_err(|problem| problem.to_string())
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn only_what_the_chart_needs_is_read() {
         place.request(json!({"valueFiles": ["../envs/*.yaml", "gone.yaml"], "ignoreMissingValueFiles": true}));
     render(&request).unwrap();
     let inputs = request.tree.inputs();
-    assert_eq!(inputs, ["/", "chart", "envs/", "envs/a.yaml"].map(str::to_owned).into());
+    assert_eq!(inputs, ["chart", "envs/", "envs/a.yaml"].map(str::to_owned).into());
     let before = request.tree.fingerprint(&inputs).unwrap();
     place.write("unrelated/x.yaml", "changed");
     place.write("envs/other.txt", "changed");
@@ -409,11 +409,11 @@ fn dependencies_come_from_repositories_with_their_credentials_and_only_once() {
     for helm in HELMS {
         let mut request = with(&place);
         request.settings.tools.helm = Some(testing::program(helm));
-        assert_eq!(child_names(&render(&request).unwrap().manifests), ["child-1.4.0"]);
+        assert_eq!(child_names(&render(&request).unwrap().manifests), ["renamed-1.4.0"]);
     }
     assert_eq!(shop.asked("/child-1.4.0.tgz"), 1, "the second render has it already");
     place.write("chart/Chart.yaml", &wanting("@shop", "1.x"));
-    assert_eq!(child_names(&render(&with(&place)).unwrap().manifests), ["child-1.4.0"]);
+    assert_eq!(child_names(&render(&with(&place)).unwrap().manifests), ["renamed-1.4.0"]);
     // What an old build left in charts/ gives way when the chart wants another; what fits is taken as it is.
     fs::create_dir_all(place.root.path().join("repo/chart/charts")).unwrap();
     fs::write(
@@ -421,7 +421,7 @@ fn dependencies_come_from_repositories_with_their_credentials_and_only_once() {
         packed_chart("child", "1.0.0", &[("templates/cm.yaml", CHILD)]),
     )
     .unwrap();
-    assert_eq!(child_names(&render(&with(&place)).unwrap().manifests), ["child-1.0.0"]);
+    assert_eq!(child_names(&render(&with(&place)).unwrap().manifests), ["renamed-1.0.0"]);
     place.write("chart/Chart.yaml", &wanting(&shop.url(), "^3"));
     fs::remove_dir_all(place.root.path().join("repo/chart/charts")).unwrap();
     let error = render(&with(&place)).unwrap_err().to_string();
@@ -436,7 +436,7 @@ fn a_lock_is_kept_to_and_one_that_does_not_fit_is_an_error() {
         shop.chart("child", version, &packed_chart("child", version, &[("templates/cm.yaml", CHILD)]));
     }
     let chart = wanting(&shop.url(), ">=1.0.0 <2.0.0 || 9.x");
-    for (helm, api) in [("helm", "v2"), ("helm4", "v2"), ("helm4", "v1")] {
+    for (helm, api) in [("helm3", "v2"), ("helm", "v2"), ("helm", "v1")] {
         let place = Place::of(&[]);
         let (head, requirements) = chart.split_once("dependencies:").unwrap();
         let requirements = format!("dependencies:{requirements}");
@@ -458,7 +458,7 @@ fn a_lock_is_kept_to_and_one_that_does_not_fit_is_an_error() {
         assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
         fs::remove_dir_all(place.root.path().join("repo/chart/charts")).unwrap();
         shop.chart("child", "1.9.0", &packed_chart("child", "1.9.0", &[("templates/cm.yaml", CHILD)]));
-        assert_eq!(child_names(&place.render(json!({})).unwrap()), ["child-1.4.0"], "{helm} {api}");
+        assert_eq!(child_names(&place.render(json!({})).unwrap()), ["renamed-1.4.0"], "{helm} {api}");
         let (file, text) =
             if api == "v1" { ("requirements.yaml", requirements) } else { ("Chart.yaml", chart.clone()) };
         place.write(&format!("chart/{file}"), &text.replace("9.x", "8.x"));
@@ -481,7 +481,7 @@ fn s_48_dependencies_come_from_registries_without_telling_the_password() {
     assert!(error.contains("401") && !error.contains("hunter2"), "{error}");
     request.repositories = Repositories::new(vec![registry.repository("other", registry.password())], Vec::new());
     let made = render(&request).unwrap();
-    assert_eq!(child_names(&made.manifests), ["child-1.2.0"]);
+    assert_eq!(child_names(&made.manifests), ["renamed-1.2.0"]);
     assert!(!format!("{made:?}").contains("hunter2"));
 }
 
@@ -507,4 +507,39 @@ fn what_is_wrong_with_the_tool_is_said() {
     request.settings.exec_timeout = std::time::Duration::from_secs(1);
     let error = render(&request).unwrap_err().to_string();
     assert!(error.contains("failed timeout after 1s"), "{error}");
+}
+
+/// What the jail, the export and the parsing cost beside Helm itself. `cargo test --release -p tako-sources measure -- --ignored`.
+#[test]
+#[ignore = "measures; wants a quiet machine and a release build"]
+fn measure_the_cost_over_the_bare_tool() {
+    use std::io::Write as _;
+    use std::time::{Duration, Instant};
+    let corpus = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/helm"));
+    let scratch = tempfile::tempdir().unwrap();
+    for name in ["plain", "subchart", "big"] {
+        let case = corpus.join(name);
+        for helm in HELMS {
+            let mut request = request(&case, scratch.path(), json!({}));
+            request.settings.tools.helm = Some(testing::program(helm));
+            let bare = || {
+                let mut command = Command::new(testing::program(helm));
+                command.args(["template", "app", ".", "--namespace", "apps", "--include-crds"]);
+                command.current_dir(case.join("chart")).env_clear().env("HOME", scratch.path()).output().unwrap()
+            };
+            (drop(bare()), drop(render(&request).unwrap()));
+            let (mut theirs, mut ours) = (Duration::ZERO, Duration::ZERO);
+            for _ in 0..20 {
+                let started = Instant::now();
+                assert!(bare().status.success());
+                theirs += started.elapsed();
+                let started = Instant::now();
+                render(&request).unwrap();
+                ours += started.elapsed();
+            }
+            let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
+            let line = format!("{name} {helm}: bare {:?}, ours {:?}, {ratio:.3}\n", theirs / 20, ours / 20);
+            std::io::stderr().write_all(line.as_bytes()).unwrap();
+        }
+    }
 }
