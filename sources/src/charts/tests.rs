@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 
 use super::*;
 
-/// Path, status and the credentials of a request.
+/// What was asked for, the answer, and who asked.
 type Seen = (String, u16, Option<String>);
 
 /// A Helm repository.
@@ -494,4 +494,66 @@ fn an_index_is_read_as_helm_writes_it_and_as_others_do() {
     ] {
         assert_eq!(beside(&parse(base).unwrap(), reference).unwrap(), want);
     }
+}
+
+/// A server with TLS that gives an empty index to who shows the certificate it wants. It lives until the test ends.
+fn secure(wants: Option<&str>) -> (String, String) {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
+    let builder = rustls::ServerConfig::builder();
+    let builder = match wants {
+        None => builder.with_no_client_auth(),
+        Some(pem) => {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+            let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let config = Arc::new(builder.with_single_cert(vec![own.cert.der().clone()], key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let mut tls = rustls::StreamOwned::new(rustls::ServerConnection::new(config.clone()).unwrap(), stream);
+            if tls.read(&mut [0; 4096]).is_ok() {
+                let body = "entries: {a: [{version: 1.0.0}]}";
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                let _ = tls.write_all(format!("{head}{body}").as_bytes());
+                tls.conn.send_close_notify();
+                let _ = tls.flush();
+            }
+        }
+    });
+    (url, own.cert.pem())
+}
+
+#[test]
+fn certificates_are_those_that_the_installation_trusts() {
+    let client = rcgen::generate_simple_self_signed(vec!["client".to_owned()]).unwrap();
+    let (url, pem) = secure(None);
+    let (root, charts) = open();
+    let ask = |charts: &Charts, repository: &Repository| {
+        charts.resolve(repository, "a", "*").map_err(|error| error.to_string())
+    };
+    assert!(ask(&charts, &repository(&url)).unwrap_err().contains("certificate"), "nobody vouches for it");
+    assert!(ask(&charts, &Repository { insecure: true, ..repository(&url) }).is_ok());
+    let trusting = |pem: &str| {
+        let certs = BTreeMap::from([("localhost".to_owned(), pem.to_owned())]);
+        let trust = Trust::from_data(&certs, &BTreeMap::new(), &BTreeMap::new());
+        Charts::with_trust(root.path(), Arc::new(trust)).unwrap()
+    };
+    assert_eq!(ask(&trusting(&pem), &repository(&url)).unwrap(), "1.0.0");
+    assert!(ask(&trusting(&client.cert.pem()), &repository(&url)).is_err(), "another certificate");
+    let (url, pem) = secure(Some(&client.cert.pem()));
+    assert!(ask(&trusting(&pem), &repository(&url)).is_err(), "it wants to know who asks");
+    let known = Repository {
+        tls_client_cert_data: client.cert.pem(),
+        tls_client_cert_key: client.signing_key.serialize_pem().into(),
+        ..repository(&url)
+    };
+    assert_eq!(ask(&trusting(&pem), &known).unwrap(), "1.0.0");
 }
