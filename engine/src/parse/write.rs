@@ -58,7 +58,9 @@ fn node(emitter: &mut Emitter<'_>, value: &Value) -> Result<(), libyaml_safer::E
 fn text(emitter: &mut Emitter<'_>, text: &str, multiline: bool) -> Result<(), libyaml_safer::Error> {
     let same = resolve(text).as_str() == Some(text);
     // Sexagesimal numbers, dates, the merge key and tags are something else to some readers.
-    let risky = text.starts_with(|c: char| c.is_ascii_digit() || "+-.=<".contains(c))
+    // A first character of U+F000 and above is taken for half a byte order mark by libyaml-safer.
+    let risky = text
+        .starts_with(|c: char| c.is_ascii_digit() || "+-.=<".contains(c) || ('\u{f000}'..='\u{ffff}').contains(&c))
         || text.contains(|c: char| c.is_control() || c == '\u{feff}');
     let literal = multiline
         && text.contains('\n')
