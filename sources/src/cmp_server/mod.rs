@@ -2,6 +2,7 @@
 //! source over its socket, runs the plugin's commands on them in a fresh directory, and answers what they print. The commands
 //! run in the sidecar's own container with its own rights: the container is the jail.
 //! Knows nothing of the control plane.
+mod authority;
 mod command;
 mod config;
 mod receive;

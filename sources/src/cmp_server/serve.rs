@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::StreamExt as _;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::body::Body;
@@ -15,6 +16,7 @@ use tonic::transport::Server;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneService;
 
+use super::authority::Localhost;
 use super::config::Config;
 use super::service::{Service, Version};
 use super::unpack::remove;
@@ -72,7 +74,8 @@ pub async fn serve(config: Config, settings: Settings, stop: impl Future<Output 
         .map_err(disk(&socket, "mount the volume of the plugins' sockets there, or set ARGOCD_PLUGINSOCKFILEPATH"))?;
     tracing::info!(plugin = config.name, socket = %socket.display(), "serving");
     let router = router(Service { config: Arc::new(config), work: work.clone() }).await?;
-    let served = Server::builder().serve_with_incoming_shutdown(router, UnixListenerStream::new(listener), stop).await;
+    let incoming = UnixListenerStream::new(listener).map(|stream| stream.map(Localhost::new));
+    let served = Server::builder().serve_with_incoming_shutdown(router, incoming, stop).await;
     let _ = std::fs::remove_file(&socket);
     let _ = remove(&work);
     Ok(served?)
