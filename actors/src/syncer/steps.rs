@@ -185,6 +185,7 @@ impl Syncer {
                 fault::point(if step.hook.is_some() { "hook made" } else { "object written" });
                 let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
                 let message = match &before {
+                    None if step.writing.server_side && !step.writing.replace => said(step, "serverside-applied"),
                     None => created(step),
                     Some(before) if version(before) == version(&live) => said(step, "unchanged"),
                     Some(_) if step.writing.replace => said(step, "replaced"),
