@@ -1,4 +1,6 @@
 //! `tako cmp-server` as a process of its own on a real socket, with our client and with Argo CD's own programs.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // of helpers: Clippy knows only functions that are tests themselves
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
