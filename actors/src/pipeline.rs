@@ -76,6 +76,8 @@ pub struct PipelineConfig {
     pub data_dir: PathBuf,
     /// `file://` repositories may be read: only where whoever writes Applications may read this machine's disk.
     pub allow_file_repositories: bool,
+    /// Where the sockets of config management plugins are.
+    pub plugin_sockets: PathBuf,
     /// When renders that fail rest.
     pub render_pause: RenderPause,
 }
@@ -131,7 +133,8 @@ pub async fn start(
     let projects = Projects::start(bus.clone(), settings.clone());
     let git = GitSettings { allow_file: config.allow_file_repositories, ..GitSettings::default() };
     let knows = (cluster.clone(), settings.clone(), projects.clone());
-    let sources = Sources::open((&config.data_dir, git), secrets, knows, namespace.clone())?;
+    let sources =
+        Sources::open((&config.data_dir, git, config.plugin_sockets.clone()), secrets, knows, namespace.clone())?;
     trust::follow(client.clone(), &namespace, sources.store.clone());
     let shared = Shared {
         bus: bus.clone(),

@@ -1,6 +1,6 @@
 //! Sources as the stages see them: the store, and what the cluster and the settings add to it. Shared by watcher, renderer and
 //! syncer, so that what is compared is what is synced. Knows nothing of the bus.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tako_engine::app::Application;
@@ -9,6 +9,7 @@ use tako_engine::repository::Repositories;
 use tako_engine::source::Source;
 use tako_sources::git::GitSettings;
 use tako_sources::request::{AppInfo, RenderError, Request};
+use tako_sources::settings::RenderSettings;
 use tako_sources::store::{Found, Store, Surroundings};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -54,6 +55,7 @@ pub(crate) struct Sources {
     settings: Settings,
     projects: Projects,
     control_namespace: String,
+    plugin_sockets: PathBuf,
     /// The turns of renders, under a limit.
     turns: Arc<Mutex<(usize, Arc<Semaphore>)>>,
 }
@@ -64,14 +66,14 @@ pub(crate) type Demands = Vec<Option<Demand>>;
 impl Sources {
     /// The handles, with the caches below `data_dir`.
     pub(crate) fn open(
-        (data_dir, git): (&Path, GitSettings),
+        (data_dir, git, plugin_sockets): (&Path, GitSettings, PathBuf),
         secrets: RepositorySecrets,
         (cluster, settings, projects): (Cluster, Settings, Projects),
         control_namespace: String,
     ) -> Result<Self, RenderError> {
         let turns = Arc::new(Mutex::new((0, Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)))));
         let store = Store::open(data_dir, git)?;
-        Ok(Self { store, secrets, cluster, settings, projects, control_namespace, turns })
+        Ok(Self { store, secrets, cluster, settings, projects, control_namespace, plugin_sockets, turns })
     }
 
     /// Waits until another render may run (`reposerver.parallelism.limit`); hold it while it does. A new limit holds for those who come
@@ -126,7 +128,7 @@ impl Sources {
         Ok(Surroundings {
             app: AppInfo::of(app, &self.control_namespace),
             cluster: self.cluster.versions().await,
-            settings: self.settings.rendering(),
+            settings: RenderSettings { plugin_sockets: self.plugin_sockets.clone(), ..self.settings.rendering() },
             repositories,
             sops: self.secrets.keys_of(app)?,
         })

@@ -35,6 +35,9 @@ pub(crate) struct ManifestsArgs {
     /// What the cluster serves, as charts see it
     #[arg(long, value_delimiter = ',')]
     api_versions: Vec<String>,
+    /// File with age identities (age-keygen): opens what SOPS encrypted, and prints it in clear
+    #[arg(long, env = "SOPS_AGE_KEY_FILE")]
+    sops_keys: Option<PathBuf>,
     /// How the manifests are printed
     #[arg(long, short, value_enum, default_value_t = Format::Yaml)]
     output: Format,
@@ -63,6 +66,7 @@ pub(crate) fn manifests_of(args: ManifestsArgs) -> anyhow::Result<()> {
         local_urls: args.local_url,
         revision: args.revision,
         cluster: ClusterInfo { kube_version: args.kube_version, api_versions: args.api_versions.into() },
+        sops_keys: args.sops_keys.as_deref().map(read).transpose()?,
         data_dir: args.data_dir.unwrap_or_else(|| scratch.path().to_owned()),
     };
     print(&manifests(&offline)?, args.output)

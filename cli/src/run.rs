@@ -38,6 +38,9 @@ pub(crate) struct RunArgs {
     /// Read file:// repositories: only where whoever writes Applications may read the disk of this machine
     #[arg(long, env = "TAKO_ALLOW_FILE_REPOSITORIES")]
     allow_file_repositories: bool,
+    /// Where the sockets of config management plugins are
+    #[arg(long, default_value = "/home/argocd/cmp-server/plugins", env = "ARGOCD_PLUGINSOCKFILEPATH")]
+    plugin_sockets: PathBuf,
     /// Renders that failed so often in a row with the same inputs rest; 0 is never
     #[arg(long, default_value_t = 3, env = "ARGOCD_PAUSE_GEN_AFTER_FAILED_ATTEMPTS")]
     pause_after_failures: u32,
@@ -131,6 +134,7 @@ async fn serve(
             namespace: args.namespace.clone(),
             data_dir: args.data_dir.clone(),
             allow_file_repositories: args.allow_file_repositories,
+            plugin_sockets: args.plugin_sockets.clone(),
             render_pause: RenderPause {
                 after: args.pause_after_failures,
                 pause: Duration::from_secs(args.pause_minutes.saturating_mul(60)),

@@ -38,6 +38,13 @@ fn a_working_copy_is_rendered_for_ci() {
     let broken = tako(root.path(), &["app.yaml", "--local", "."]);
     let said = String::from_utf8(broken.stderr).unwrap();
     assert!(!broken.status.success() && said.contains("deploy/map.yaml:"), "{said}");
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../sources/tests/corpus/sops");
+    std::fs::copy(corpus.join("many.yaml"), root.path().join("deploy/map.yaml")).unwrap();
+    let closed = tako(root.path(), &["app.yaml", "--local", "."]);
+    assert!(!String::from_utf8(closed.stdout).unwrap().contains("canary"));
+    let keys = corpus.join("main.agekey").display().to_string();
+    let opened = tako(root.path(), &["app.yaml", "--local", ".", "--sops-keys", &keys]);
+    assert!(String::from_utf8(opened.stdout).unwrap().contains("zulu: canary-z"));
     let missing = tako(root.path(), &["gone.yaml"]);
     assert!(String::from_utf8(missing.stderr).unwrap().contains("gone.yaml cannot be read"));
 }

@@ -1,6 +1,7 @@
 //! An Application rendered from a file, with no cluster and no control plane: for CI and for people (`tako manifests`).
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tako_engine::app::Application;
@@ -13,6 +14,7 @@ use crate::git::GitSettings;
 use crate::render::render;
 use crate::request::{AppInfo, ClusterInfo, RenderError};
 use crate::settings::RenderSettings;
+use crate::sops::{self, Keys};
 use crate::store::{Store, Surroundings};
 use crate::tree::Tree;
 
@@ -34,11 +36,16 @@ pub struct Offline {
     pub cluster: ClusterInfo,
     /// Where fetched repositories are kept.
     pub data_dir: PathBuf,
+    /// Name and text of a file with age identities, for encrypted files.
+    pub sops_keys: Option<(String, String)>,
 }
 
 /// The manifests of all sources, in order.
 pub fn manifests(offline: &Offline) -> Result<Vec<Value>, RenderError> {
-    let (app, around) = read(offline)?;
+    let (app, mut around) = read(offline)?;
+    if let Some((name, text)) = &offline.sops_keys {
+        around.sops = Some(Arc::new(Keys::parse(name, text)?));
+    }
     let store = Store::open(&offline.data_dir, GitSettings { allow_file: true, ..GitSettings::default() })?;
     let sources = app.sources();
     if sources.is_empty() {
@@ -62,6 +69,9 @@ pub fn manifests(offline: &Offline) -> Result<Vec<Value>, RenderError> {
     let mut all = Vec::new();
     for request in requests.into_iter().flatten() {
         all.extend(render(&request)?.manifests);
+    }
+    if let Some(keys) = &around.sops {
+        sops::reveal(&mut all, keys)?;
     }
     Ok(all)
 }
