@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tako_engine::app::Application;
-use tako_engine::parse::parse_manifests;
 use tako_engine::repo_url;
 use tako_engine::repository::{Repositories, Repository, SECRET_TYPE};
 use tako_engine::source::Source;
 
 use crate::git::GitSettings;
 use crate::render::render;
-use crate::request::{AppInfo, ClusterInfo, RenderError};
+use crate::request::{AppInfo, ClusterInfo, RenderError, Request};
 use crate::settings::RenderSettings;
 use crate::sops::{self, Keys};
 use crate::store::{Store, Surroundings};
@@ -90,13 +89,7 @@ fn read(offline: &Offline) -> Result<(Application, Surroundings), RenderError> {
     let (mut apps, mut repositories, mut templates) = (Vec::new(), Vec::new(), Vec::new());
     let mut maps: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for (file, text) in &offline.files {
-        let parsed = parse_manifests(file, text).map_err(|problem| RenderError::Manifest {
-            file: problem.file,
-            line: problem.line,
-            column: problem.column,
-            message: problem.message,
-        })?;
-        for object in parsed {
+        for object in Request::parse(file, text)? {
             let wrong = |reason: String| RenderError::Spec(format!("{file}: {reason}"));
             let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             match object["kind"].as_str().unwrap_or_default() {

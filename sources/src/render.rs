@@ -206,3 +206,11 @@ pub struct ReadSet {
     /// Of the trees of other sources, by their `ref`.
     pub ref_inputs: BTreeMap<String, crate::tree::Inputs>,
 }
+
+impl ReadSet {
+    /// What this render read.
+    pub fn of(rendered: &Rendered) -> Self {
+        let (inputs, ref_inputs) = (rendered.inputs.clone(), rendered.ref_inputs.clone());
+        Self { source_type: rendered.source_type, inputs, ref_inputs }
+    }
+}

@@ -249,14 +249,10 @@ impl Store {
 impl Trusted {
     fn new(root: &Path, trust: Trust) -> Result<Self, RenderError> {
         let trust = Arc::new(trust);
-        let wants_keys = !trust.gpg_keys().is_empty() || !trust.allowed_signers().is_empty();
-        let keyring = if wants_keys {
-            let made = Keyring::open(&trust, trust.allowed_signers());
-            made.map_err(|error| tracing::error!(error, "what must be signed is refused")).ok().map(Arc::new)
-        } else {
-            // No key is trusted: whatever must be signed is not.
-            Keyring::open(&Trust::default(), "").ok().map(Arc::new)
-        };
+        // Without any key whatever must be signed is refused, as it must be.
+        let keyring = Keyring::open(&trust, trust.allowed_signers());
+        let keyring =
+            keyring.map_err(|error| tracing::error!(error, "what must be signed is refused")).ok().map(Arc::new);
         Ok(Self {
             charts: Charts::with_trust(&root.join("charts"), trust.clone())?,
             artifacts: Artifacts::with_trust(&root.join("artifacts"), trust.clone())?,

@@ -67,8 +67,7 @@ impl Place {
 fn render_all(requests: &[Request]) -> anyhow::Result<Vec<(ReadSet, String)>> {
     let read = |request: &Request| -> anyhow::Result<(ReadSet, String)> {
         let rendered = render(request)?;
-        let read =
-            ReadSet { source_type: rendered.source_type, inputs: rendered.inputs, ref_inputs: rendered.ref_inputs };
+        let read = ReadSet::of(&rendered);
         let identity = identity(request, &read)?;
         Ok((read, identity))
     };

@@ -294,12 +294,7 @@ fn part(request: Option<&Request>, known: Option<&PartRecord>) -> Result<Part, R
         return Ok(Part::Same);
     }
     let rendered = render(request)?;
-    let read = ReadSet {
-        source_type: rendered.source_type,
-        inputs: rendered.inputs.clone(),
-        ref_inputs: rendered.ref_inputs.clone(),
-    };
-    let identity = identity(request, &read)?;
+    let identity = identity(request, &ReadSet::of(&rendered))?;
     Ok(Part::New { rendered: Some(rendered), identity })
 }
 
